@@ -1,0 +1,77 @@
+"""Files that are either whole or not there: atomic writing and content hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mdcsrn.errors import OutputError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path` in one step.
+
+    The temporary file keeps the suffixes (``.nii.gz``), since many writers choose the format by them. It is flushed to
+    the disk before the replacement, so that a crash leaves either the old content or the new, never a half file.
+
+    Args:
+        path: the final path; its parent folders are made.
+
+    Raises:
+        OutputError: the folder or file cannot be written, or the disk is full; an old file is intact.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name.split('.')[0]}-", suffix="".join(target.suffixes), dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
+        os.replace(temporary, target)
+        _flush(target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(target: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot write {target}", got=reason, remedy="choose a writable folder with free space")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` in one step; see :func:`atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` (UTF-8) to `path` in one step; see :func:`atomic_path`."""
+    atomic_write_bytes(path, text.encode())
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
