@@ -8,8 +8,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from mdcsrn.errors import OutputError
+from mdcsrn.errors import ConfigError, OutputError
 
 
 @contextlib.contextmanager
@@ -75,3 +76,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML or JSON file that holds one mapping.
+
+    Raises:
+        ConfigError: the file is missing, cannot be parsed, or holds something else than a mapping.
+    """
+    import yaml  # JSON is a subset of YAML: one reader for both; imported late to keep `import mdcsrn` cheap
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}", got=str(error)) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no mapping of keys to values", got=type(content).__name__)
+    return content

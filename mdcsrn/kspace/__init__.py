@@ -1,0 +1,25 @@
+"""k-space: the centred Fourier transform, low-pass windows, degradation and data consistency (torch alone)."""
+
+from mdcsrn.kspace.consistency import Certificate, certify, project
+from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
+from mdcsrn.kspace.fourier import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
+from mdcsrn.kspace.lowpass import acquired_shape, low_pass, passband, window
+
+__all__ = [
+    "Certificate",
+    "DegradationSpec",
+    "acquired_shape",
+    "certify",
+    "degrade",
+    "fft",
+    "frequencies",
+    "grid_affine",
+    "ifft",
+    "load_spec",
+    "low_pass",
+    "passband",
+    "project",
+    "resample_grid",
+    "resample_grid_adjoint",
+    "window",
+]

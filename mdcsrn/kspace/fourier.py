@@ -1,0 +1,126 @@
+"""The centred orthonormal Fourier transform between image and k-space, and changes of the sampling grid through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mdcsrn.errors import ConfigError, GeometryError
+
+VOLUME_DIMS = (-3, -2, -1)
+
+
+def fft(x: Tensor, dims: Sequence[int] = VOLUME_DIMS) -> Tensor:
+    """Image to k-space: centred, orthonormal (a unitary operator, so energies are equal on both sides).
+
+    Args:
+        x: image, real or complex, shape (..., D, H, W). Index n // 2 is the origin of each transformed axis.
+        dims: axes to transform.
+
+    Returns:
+        k-space, complex, same shape; the zero frequency is at index n // 2 (see :func:`frequencies`).
+    """
+    dims = tuple(dims)
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims, norm="ortho"), dim=dims)
+
+
+def ifft(k: Tensor, dims: Sequence[int] = VOLUME_DIMS) -> Tensor:
+    """k-space to image: the inverse, and the adjoint, of :func:`fft`."""
+    dims = tuple(dims)
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims)
+
+
+def frequencies(n: int, device: torch.device | str | None = None) -> Tensor:
+    """Integer frequencies of the centred grid, cycles per field of view: -(n // 2) ... (n - 1) // 2, shape (n,)."""
+    return torch.arange(n, device=device) - n // 2
+
+
+def resample_grid(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    r"""Change the sampling grid by a centred crop or zero-filling of k-space; the field of view stays.
+
+    New sample j of an axis n -> m lies at old index :math:`(j - \lfloor m/2 \rfloor)\, n/m + \lfloor n/2 \rfloor`; the
+    affine of :func:`grid_affine` says exactly that. Intensities are multiplied by :math:`\sqrt{\prod m / \prod n}`, so
+    that the mean is kept. A real image stays real: zero-filling splits the unpaired Nyquist sample of an even axis in
+    half between -n/2 and +n/2, and a crop to an even axis folds the two into their sum, so crop after fill returns
+    the input.
+
+    Args:
+        volume: image, real or complex, shape (..., D, H, W).
+        shape: the new (D, H, W), each at least 1.
+
+    Returns:
+        Image of shape (..., *shape), same dtype.
+    """
+    return _change_grid(volume, shape, fold=1.0, split=0.5)
+
+
+def resample_grid_adjoint(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """Adjoint of :func:`resample_grid` for an operator that took `shape` to this volume's grid.
+
+    Satisfies <resample_grid(x, m), y> = <x, resample_grid_adjoint(y, n)> in the plain inner product; with `scale` the
+    ratio of voxel counts, it differs from the inverse grid change only by that factor and at Nyquist samples.
+    """
+    old = math.prod(volume.shape[-3:])
+    new = math.prod(int(m) for m in shape)
+    return _change_grid(volume, shape, fold=0.5, split=1.0) * (old / new)
+
+
+def _change_grid(volume: Tensor, shape: Sequence[int], fold: float, split: float) -> Tensor:
+    old, new = tuple(volume.shape[-3:]), tuple(int(m) for m in shape)
+    if len(new) != 3 or min(new) < 1:
+        raise GeometryError("a grid has three axes of at least one sample", got=tuple(shape))
+    dims = [d for d, n, m in zip(VOLUME_DIMS, old, new, strict=True) if n != m]
+    if not dims:
+        return volume.clone()
+    if not (volume.is_floating_point() or volume.is_complex()):
+        raise ConfigError("a grid change needs a floating-point volume", got=volume.dtype, remedy="convert to float32")
+    # Axis by axis: a separable operator, and each transform runs over the smallest array it can.
+    result = volume
+    for dim in dims:
+        n, m = old[dim], new[dim]
+        k = _resize_axis(fft(result, (dim,)), dim, n, m, fold, split)
+        result = ifft(k, (dim,)) * math.sqrt(m / n)
+        if not volume.is_complex():
+            result = result.real
+    return result.contiguous()
+
+
+def _resize_axis(k: Tensor, dim: int, n: int, m: int, fold: float, split: float) -> Tensor:
+    """Centred crop or pad of one axis of k-space with the Nyquist rule of :func:`resample_grid`."""
+    if m > n:
+        before = m // 2 - n // 2
+        padded = k.new_zeros([m if d == dim % k.ndim else s for d, s in enumerate(k.shape)])
+        padded.narrow(dim, before, n).copy_(k)
+        if n % 2 == 0:  # the sample at -n/2 also stands for +n/2
+            nyquist = k.narrow(dim, 0, 1) * split
+            padded.narrow(dim, before, 1).copy_(nyquist)
+            padded.narrow(dim, before + n, 1).copy_(nyquist)
+        return padded
+    start = n // 2 - m // 2
+    cropped = k.narrow(dim, start, m).clone()
+    if m % 2 == 0:  # fold +m/2 onto -m/2; on the old grid +m/2 is at start + m, which exists since m < n
+        both = (k.narrow(dim, start, 1) + k.narrow(dim, start + m, 1)) * fold
+        cropped.narrow(dim, 0, 1).copy_(both)
+    return cropped
+
+
+def grid_affine(affine: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:
+    """Affine of the grid made by :func:`resample_grid`: it states where the new samples are.
+
+    Args:
+        affine: voxel index to millimetres, shape (4, 4), float64 advised.
+        old_shape: (D, H, W) of the old grid.
+        new_shape: (D, H, W) of the new grid.
+
+    Returns:
+        Affine of the new grid, shape (4, 4), same dtype.
+    """
+    affine = torch.as_tensor(affine)
+    to_old = torch.eye(4, dtype=torch.float64)
+    for axis, (n, m) in enumerate(zip(old_shape, new_shape, strict=True)):
+        to_old[axis, axis] = n / m
+        to_old[axis, 3] = n // 2 - (m // 2) * n / m
+    return (affine.to(torch.float64) @ to_old.to(affine.device)).to(affine.dtype)

@@ -1,0 +1,165 @@
+"""Low-pass windows over k-space: which frequencies a short scan measures, and with which weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mdcsrn.errors import ConfigError
+from mdcsrn.kspace.fourier import VOLUME_DIMS, fft, frequencies, ifft
+
+WINDOWS: dict[str, tuple[float | None, float | None, float | None]] = {
+    # name: (default parameter, smallest, largest); None: the window takes none
+    "box": (None, None, None),
+    "ellipsoid": (None, None, None),
+    "tukey": (0.5, 0.0, 1.0),
+    "hamming": (None, None, None),
+    "gaussian": (0.5, 0.1, 10.0),
+}
+
+
+class LowPass(Protocol):
+    """What a low-pass needs to know; :class:`mdcsrn.kspace.DegradationSpec` has it."""
+
+    @property
+    def reduction(self) -> tuple[float, float, float]:
+        """How many times fewer frequencies are kept per axis (D, H, W), >= 1; an axis of 1 is not touched at all."""
+
+    @property
+    def window(self) -> str:
+        """One of :data:`WINDOWS`."""
+
+    @property
+    def window_parameter(self) -> float | None:
+        """Tukey: tapered share of the band, 0..1. Gaussian: standard deviation in units of the band edge."""
+
+
+def check_window(kind: str, parameter: float | None) -> float | None:
+    """Return the parameter in force for a window (its default where None is given), or raise ConfigError."""
+    if kind not in WINDOWS:
+        raise ConfigError("unknown k-space window", got=kind, allowed=", ".join(WINDOWS))
+    default, low, high = WINDOWS[kind]
+    if default is None or low is None or high is None:
+        if parameter is not None:
+            raise ConfigError(f"the window '{kind}' takes no parameter", got=parameter, remedy="leave it out")
+        return None
+    value = default if parameter is None else float(parameter)
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"parameter of the window '{kind}' out of range", got=parameter, allowed=f"{low} to {high}")
+    return value
+
+
+def reduced_dims(reduction: Sequence[float]) -> tuple[int, ...]:
+    """Axes (-3, -2, -1) whose reduction is above 1: the only ones a low-pass transforms."""
+    return tuple(d for d, r in zip(VOLUME_DIMS, reduction, strict=True) if r > 1)
+
+
+def acquired_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[int, int, int]:
+    """Grid that a short scan would be reconstructed on: n / r rounded, and never less than the samples kept.
+
+    Args:
+        shape: (D, H, W) of the reference grid.
+        reduction: per axis, >= 1.
+
+    Returns:
+        (D, H, W) of the acquired grid; an axis with reduction 1 keeps its size.
+    """
+    sizes = []
+    for n, r in zip(shape, reduction, strict=True):
+        kept = 2 * math.ceil(n / (2 * r)) - 1
+        sizes.append(int(n) if r == 1 else max(kept, round(n / r)))
+    return sizes[0], sizes[1], sizes[2]
+
+
+def passband(shape: Sequence[int], low: LowPass, device: torch.device | str | None = None) -> Tensor:
+    """Frequencies that the scan measures: integer |k| < n / (2 r), strictly, on every axis with r > 1.
+
+    Strictness drops the unpaired sample of an even n / r (320 at r = 2 keeps 159), so a real image stays real. The
+    ellipsoid asks for sum (k / (n / (2 r)))^2 < 1 over the reduced axes.
+
+    Args:
+        shape: (D, H, W) of the reference grid.
+        low: reduction and window.
+        device: where the mask is made.
+
+    Returns:
+        Boolean mask in centred order, broadcastable to (D, H, W) (axes with r = 1 have size 1).
+    """
+    edges = _edge_distances(shape, low.reduction, device)
+    if low.window == "ellipsoid" and edges:
+        return _sum_of_squares(edges) < 1
+    mask = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
+    for distance in edges:
+        mask = mask & (distance < 1)
+    return mask
+
+
+def window(shape: Sequence[int], low: LowPass, device: torch.device | str | None = None) -> Tensor:
+    """Weights of the low-pass: the passband times its apodisation, 1 at the zero frequency.
+
+    With u = |k| / (n / (2 r)) on each reduced axis: Tukey is 1 up to u = 1 - p and falls as a cosine to 0 at u = 1;
+    Hamming is 0.54 + 0.46 cos(pi u); Gaussian is exp(-u^2 / (2 p^2)). The product over the axes is taken.
+
+    Returns:
+        Weights in [0, 1], float64, centred order, broadcastable to (D, H, W).
+    """
+    parameter = check_window(low.window, low.window_parameter)
+    weights = passband(shape, low, device).to(torch.float64)
+    if low.window in ("box", "ellipsoid"):
+        return weights
+    for distance in _edge_distances(shape, low.reduction, device):
+        weights = weights * _taper(low.window, distance.clamp(max=1), parameter)
+    return weights
+
+
+def low_pass(volume: Tensor, low: LowPass) -> Tensor:
+    """Apply a low-pass: real stays real and signed (never its magnitude), nothing is clipped, the mean is kept.
+
+    Args:
+        volume: real or complex, shape (..., D, H, W).
+        low: reduction and window.
+
+    Returns:
+        Same shape and dtype.
+    """
+    dims = reduced_dims(low.reduction)
+    if not dims:
+        return volume.clone()
+    weights = window(volume.shape[-3:], low, volume.device).to(volume.real.dtype)
+    # Only the reduced axes are transformed: along the others the operator is the identity.
+    result = ifft(fft(volume, dims) * weights, dims)
+    return result if volume.is_complex() else result.real.contiguous()
+
+
+def _edge_distances(shape: Sequence[int], reduction: Sequence[float], device: torch.device | str | None) -> list[Tensor]:
+    """|k| in units of the band edge n / (2 r), one broadcastable float64 tensor for each reduced axis."""
+    distances = []
+    for dim in reduced_dims(reduction):
+        n, r = shape[dim], reduction[dim]
+        view = [1, 1, 1]
+        view[dim] = n
+        # 2 r |k| < n is compared as (2 r |k|) / n < 1: the product is exact for the usual factors, so 'strictly' holds
+        distances.append((frequencies(n, device).abs().to(torch.float64) * (2.0 * r) / n).view(view))
+    return distances
+
+
+def _sum_of_squares(edges: Sequence[Tensor]) -> Tensor:
+    total = edges[0] ** 2
+    for distance in edges[1:]:
+        total = total + distance**2
+    return total
+
+
+def _taper(kind: str, distance: Tensor, parameter: float | None) -> Tensor:
+    if kind == "hamming":
+        return 0.54 + 0.46 * torch.cos(math.pi * distance)
+    assert parameter is not None  # check_window gave the default
+    if kind == "gaussian":
+        return torch.exp(-(distance**2) / (2 * parameter**2))
+    if parameter == 0:
+        return torch.ones_like(distance)
+    return 0.5 * (1 + torch.cos(math.pi * ((distance - (1 - parameter)) / parameter).clamp(0, 1)))
