@@ -1,0 +1,8 @@
+"""Networks: the mDCSRN generator, its critics, and a catalogue that rebuilds them from plain values (torch alone)."""
+
+from mdcsrn.networks.catalog import architecture, build_network
+from mdcsrn.networks.critic import Critic
+from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.published import map_published_state
+
+__all__ = ["MDCSRN", "Critic", "architecture", "build_network", "map_published_state"]

@@ -1,0 +1,40 @@
+"""Networks by name: what a checkpoint stores beside its weights, and how the network is built again from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from mdcsrn.errors import CheckpointError
+from mdcsrn.networks.critic import Critic
+from mdcsrn.networks.mdcsrn import MDCSRN
+
+NETWORKS: dict[str, type[nn.Module]] = {"MDCSRN": MDCSRN, "Critic": Critic}
+
+
+def architecture(network: nn.Module) -> dict[str, Any]:
+    """Name and constructor arguments of a network, as plain values.
+
+    Args:
+        network: one of :data:`NETWORKS`.
+
+    Returns:
+        ``{"name": ..., "arguments": {...}}``; :func:`build_network` is the inverse.
+    """
+    name = type(network).__name__
+    if NETWORKS.get(name) is not type(network):
+        raise CheckpointError("not a network of the catalogue", got=name, allowed=", ".join(NETWORKS))
+    return {"name": name, "arguments": dict(network.architecture)}  # type: ignore[arg-type]
+
+
+def build_network(description: Mapping[str, Any]) -> nn.Module:
+    """Build a network, freshly initialised, from what :func:`architecture` returned."""
+    name = description.get("name")
+    if name not in NETWORKS:
+        raise CheckpointError("the checkpoint names an unknown network", got=name, allowed=", ".join(NETWORKS))
+    try:
+        return NETWORKS[name](**description["arguments"])
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint's arguments do not fit {name}", got=str(error)) from error
