@@ -1,0 +1,16 @@
+"""Files in, files out: volumes with their geometry; errors of nibabel and SimpleITK end here."""
+
+from mdcsrn.io.nifti import is_nifti_name, nifti_stem, read_header, read_volume, write_volume
+from mdcsrn.io.volume import Header, Volume, check_affine, voxel_spacing
+
+__all__ = [
+    "Header",
+    "Volume",
+    "check_affine",
+    "is_nifti_name",
+    "nifti_stem",
+    "read_header",
+    "read_volume",
+    "voxel_spacing",
+    "write_volume",
+]

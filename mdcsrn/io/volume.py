@@ -1,0 +1,141 @@
+"""A volume: voxel values on a regular grid, the affine that says where the samples are, and where both came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdcsrn.errors import DataError, GeometryError
+
+SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
+SMALLEST_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a file says about its volume, without the voxels.
+
+    Attributes:
+        shape: (D, H, W), or the file's shape where it is not a volume.
+        affine: voxel index to millimetres, float64, shape (4, 4).
+        dtype: type of the stored voxels.
+        path: the file.
+        warnings: what is odd but not fatal, one sentence each.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    dtype: np.dtype
+    path: Path
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel edge lengths in millimetres, per array axis."""
+        return voxel_spacing(self.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels with their geometry; every instance has finite values and a usable affine.
+
+    Attributes:
+        array: voxel values in the file's unit (scale factors applied), float32, C order, shape (D, H, W).
+        affine: voxel index to millimetres, float64, shape (4, 4).
+        dtype: type of the stored voxels (float32 for one that was computed).
+        path: file it came from, or None.
+        warnings: what is odd but not fatal, one sentence each.
+
+    Raises:
+        DataError: not three axes, no voxels, or a value is NaN or infinite.
+        GeometryError: see :func:`check_affine`.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    dtype: np.dtype = np.dtype(np.float32)
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        name = "volume" if self.path is None else str(self.path)
+        array = np.ascontiguousarray(self.array, dtype=np.float32)
+        if array.ndim != 3 or array.size == 0:
+            raise DataError(f"{name} is not a 3D volume", got=f"shape {array.shape}", allowed="three axes (D, H, W)")
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise DataError(
+                f"{name} holds values that are NaN or infinite",
+                got=f"{bad} of {array.size} voxels",
+                allowed="finite values within the range of float32",
+                remedy="fill them before use, for example with numpy.nan_to_num",
+            )
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "affine", check_affine(self.affine, name))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)."""
+        d, h, w = self.array.shape
+        return d, h, w
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel edge lengths in millimetres, per array axis."""
+        return voxel_spacing(self.affine)
+
+    def replace(self, array: NDArray[np.float32], affine: NDArray[np.float64] | None = None) -> Volume:
+        """The same scan with new voxels, and with a new affine where the grid changed."""
+        affine = self.affine if affine is None else affine
+        return dataclasses.replace(self, array=array, affine=affine)
+
+
+def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Edge lengths of a voxel.
+
+    Args:
+        affine: voxel index to millimetres, shape (4, 4).
+
+    Returns:
+        Length per array axis, millimetres.
+    """
+    x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
+    return float(x), float(y), float(z)
+
+
+def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Return a float64 copy of an affine that can be trusted.
+
+    Args:
+        affine: voxel index to millimetres, shape (4, 4); oblique, flipped, left-handed and sheared ones are fine.
+        name: of the file, for the error.
+
+    Raises:
+        GeometryError: wrong shape, not finite, a last row other than 0 0 0 1, dependent axes, or a voxel edge outside
+            1e-3 to 1e3 mm.
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise GeometryError(f"{name} has no finite 4x4 affine", got=matrix.tolist(), remedy="repair its header")
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise GeometryError(f"{name} has a projective affine", got=matrix[3].tolist(), allowed="last row 0 0 0 1")
+    spacing = voxel_spacing(matrix)
+    low, high = SPACING_RANGE
+    if not all(low <= s <= high for s in spacing):
+        raise GeometryError(
+            f"{name} has an impossible voxel size",
+            got=" x ".join(f"{s:g}" for s in spacing) + " mm",
+            allowed=f"{low:g} to {high:g} mm per axis",
+            remedy="repair its header",
+        )
+    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < SMALLEST_SINE:
+        raise GeometryError(
+            f"{name} has a singular affine: two axes point the same way",
+            got=matrix[:3, :3].tolist(),
+            remedy="repair its header",
+        )
+    return matrix
