@@ -1,0 +1,184 @@
+"""Training patches: every random draw is a pure function of the seed and the global sample number.
+
+Sample numbers run through the whole training: batch b holds the numbers b B ... b B + B - 1, whatever the number of loader
+workers and of processes. Batches are dealt to `streams`; a stream works through groups of a few degraded volumes ("draws")
+and shuffles the patches of a group, so that a volume is degraded once and gives many patches, yet the patches of one
+batch come from different volumes. A run that is resumed asks for the next number and gets what it would have got.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, Randomizable
+from monai.utils import convert_to_tensor
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from mdcsrn.errors import ConfigError, DataError, root_error
+from mdcsrn.kspace.degradation import percentile
+
+# One branch of the random tree for each kind of draw, so that adding one kind never shifts another.
+_VOLUME, _DEGRADATION, _SHUFFLE, _PATCH, _COEFFICIENT = range(5)
+
+HEAD_THRESHOLD = 0.02  # of the 99.9th percentile: the head mask of the metrics, here without its holes filled
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Patches of degraded volumes, by global sample number.
+
+    Args:
+        volumes: volumes by index, each ``{"image": (1, D, H, W)}``: a MONAI CacheDataset or PersistentDataset.
+        degrade: random transforms of a whole volume; takes ``image`` and ``label`` (both the reference at first) and
+            leaves the degraded, scaled pair in them.
+        augment: random transforms of a patch pair, or None.
+        patch_size: edge of the cubic patch, voxels.
+        batch_size: samples in a global batch, over all processes.
+        patches_per_volume: patches that are cut from one degraded volume.
+        volumes_per_group: degraded volumes that are mixed; so many are held in memory for each stream.
+        streams: independent streams that batches are dealt to; at least the number of loader workers, so that no two
+            workers degrade the same volume.
+        seed: of everything random here.
+        foreground: share of patches whose centre lies in the head.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Mapping[str, Any]],
+        degrade: Callable[[dict[str, Any]], Any],
+        augment: Callable[[dict[str, Any]], Any] | None = None,
+        patch_size: int = 64,
+        batch_size: int = 2,
+        patches_per_volume: int = 16,
+        volumes_per_group: int = 4,
+        streams: int = 1,
+        seed: int = 0,
+        foreground: float = 1.0,
+    ) -> None:
+        if len(volumes) == 0:
+            raise DataError("the list of training volumes is empty", remedy="check the section of the datalist")
+        for name, value in {
+            "patch_size": patch_size,
+            "batch_size": batch_size,
+            "patches_per_volume": patches_per_volume,
+            "volumes_per_group": volumes_per_group,
+            "streams": streams,
+        }.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is a whole number", got=value, allowed=">= 1")
+        if not 0 <= foreground <= 1:
+            raise ConfigError("foreground is a share", got=foreground, allowed="0 to 1")
+        self.volumes, self.degrade, self.augment = volumes, degrade, augment
+        self.patch_size, self.batch_size, self.streams = patch_size, batch_size, streams
+        self.patches_per_volume, self.volumes_per_group = patches_per_volume, volumes_per_group
+        self.seed, self.foreground = seed, foreground
+        self._draws: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def __getitem__(self, sample: int) -> dict[str, Any]:
+        """Patch pair of a sample number.
+
+        Returns:
+            ``image`` and ``label``, float32 (1, p, p, p); ``coefficient``, the sample's interpolation coefficient of the
+            gradient penalty; ``sample``.
+        """
+        draw, patch = self.locate(sample)
+        pair = self._crop(self._draw(draw), self._random(_PATCH, sample))
+        if self.augment is not None:
+            pair = self._apply(self.augment, pair, _PATCH, sample)
+        coefficient = self._random(_COEFFICIENT, sample).random(dtype=np.float32)
+        plain = {key: convert_to_tensor(pair[key], track_meta=False).contiguous() for key in ("image", "label")}
+        return {**plain, "coefficient": torch.tensor(coefficient), "sample": sample}
+
+    def locate(self, sample: int) -> tuple[int, int]:
+        """Draw number of a sample, and which of the draw's patches it is."""
+        batch, slot = divmod(sample, self.batch_size)
+        position = (batch // self.streams) * self.batch_size + slot
+        stream = batch % self.streams
+        group, within = divmod(position, self.volumes_per_group * self.patches_per_volume)
+        group_number = group * self.streams + stream
+        order = self._random(_SHUFFLE, group_number).permutation(self.volumes_per_group * self.patches_per_volume)
+        draw_in_group, patch = divmod(int(order[within]), self.patches_per_volume)
+        return group_number * self.volumes_per_group + draw_in_group, patch
+
+    def volume_of(self, draw: int) -> int:
+        """Volume of a draw: each pass through the list is a new permutation of it."""
+        turn, place = divmod(draw, len(self.volumes))
+        return int(self._random(_VOLUME, turn).permutation(len(self.volumes))[place])
+
+    def _draw(self, draw: int) -> dict[str, Any]:
+        """The degraded volume of a draw, kept while its group (and the next one's beginning) needs it."""
+        if draw in self._draws:
+            self._draws.move_to_end(draw)
+            return self._draws[draw]
+        try:
+            image = self.volumes[self.volume_of(draw)]["image"]
+        except Exception as error:
+            raise root_error(error) or error from error
+        if min(image.shape[-3:]) < self.patch_size:
+            name = getattr(image, "meta", {}).get("filename_or_obj", "a volume")
+            raise DataError(
+                f"{name} is smaller than a patch", got=tuple(image.shape[-3:]), allowed=f">= {self.patch_size} per axis"
+            )
+        result = self._apply(self.degrade, {"image": image, "label": image}, _DEGRADATION, draw)
+        label = convert_to_tensor(result["label"], track_meta=False)[0]
+        result["mask"] = label > HEAD_THRESHOLD * percentile(label, 99.9)
+        self._draws[draw] = result
+        while len(self._draws) > (self.volumes_per_group + 1) * self.streams:
+            self._draws.popitem(last=False)
+        return result
+
+    def _crop(self, volume: dict[str, Any], random: np.random.Generator) -> dict[str, Tensor]:
+        """Cut a patch at random, centred in the head for a share `foreground` of all draws."""
+        mask: Tensor = volume["mask"]
+        room = np.asarray(mask.shape) - self.patch_size + 1
+        # Rejection needs no list of head voxels: a few candidates nearly always hold one. The draw count is fixed.
+        corners = random.integers(0, room, size=(32, 3))
+        if random.random() < self.foreground:
+            inside = mask[tuple(torch.from_numpy(corners + self.patch_size // 2).T)]
+            first = int(inside.to(torch.uint8).argmax())
+        else:
+            first = 0
+        where = (slice(None), *(slice(int(c), int(c) + self.patch_size) for c in corners[first]))
+        return {key: convert_to_tensor(volume[key], track_meta=False)[where].clone() for key in ("image", "label")}
+
+    def _apply(self, transform: Callable[[dict[str, Any]], Any], data: dict[str, Any], kind: int, number: int) -> Any:
+        if isinstance(transform, (Randomizable, Compose)):
+            transform.set_random_state(seed=int(self._random(kind, number, 1).integers(2**32 - 1)))
+        try:
+            return transform(data)
+        except Exception as error:  # MONAI wraps what a transform raises
+            raise root_error(error) or error from error
+
+    def _random(self, *path: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([self.seed, *path]))
+
+
+class SampleStream(Sampler[list[int]]):
+    """Endless batches of global sample numbers for one process, from any batch on.
+
+    Args:
+        batch_size: samples in a global batch, over all processes; a multiple of `world_size`.
+        start: first batch; a resumed run sets it to the saved iteration.
+        rank: this process.
+        world_size: number of processes; process r takes the numbers at places r, r + world_size, ... of each batch.
+    """
+
+    def __init__(self, batch_size: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size:
+            raise ConfigError(
+                "the global batch is shared evenly by the processes",
+                got=f"batch_size {batch_size}, {world_size} processes",
+                allowed="a multiple of the number of processes",
+            )
+        self.batch_size, self.start, self.rank, self.world_size = batch_size, start, rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self.start
+        while True:
+            first = batch * self.batch_size
+            yield list(range(first + self.rank, first + self.batch_size, self.world_size))
+            batch += 1

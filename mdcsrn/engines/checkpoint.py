@@ -1,0 +1,156 @@
+"""Checkpoints: weights that know their network, and the whole state of a training run, both written in one step."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mdcsrn import __version__
+from mdcsrn.errors import CheckpointError
+from mdcsrn.files import atomic_path
+from mdcsrn.networks import architecture, build_network
+
+FORMAT = 1
+_NAME = re.compile(r"checkpoint_(\d+)\.pt")
+
+
+def save_weights(path: str | os.PathLike[str], network: nn.Module, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a network's weights under ``model`` beside its constructor arguments under ``network``.
+
+    Args:
+        path: file to write, in one step.
+        network: a network of the catalogue.
+        facts: plain values about the training, stored under ``facts``.
+
+    Raises:
+        OutputError: the file cannot be written; an old file is intact.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _save(path, {"format": FORMAT, "model": state, "network": architecture(network), "facts": dict(facts or {})})
+
+
+def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None) -> nn.Module:
+    """Load weights into a network, or into a new one built from the stored arguments.
+
+    Args:
+        path: file written by :func:`save_weights`.
+        network: network to fill; its constructor arguments must be the stored ones. None builds it.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or belongs to another network.
+    """
+    content = read(path)
+    if "model" not in content or "network" not in content:
+        raise CheckpointError(f"{path} holds no weights of this project", got=sorted(content))
+    if network is None:
+        network = build_network(content["network"])
+    _load_network(network, content["network"], content["model"], path)
+    return network.eval()
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint without running code from it (``weights_only``).
+
+    Raises:
+        CheckpointError: missing, damaged, or not a dictionary.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"no checkpoint at {path}", remedy="train first, or give the path of a checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many ways: zip, pickle, tensor sizes
+        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, or not one", got=_first_line(error)) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is no checkpoint of this project", got=type(content).__name__)
+    return content
+
+
+def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping[str, Any], keep: int = 3) -> Path:
+    """Write the state of a run as ``checkpoint_<iteration>.pt`` and remove all but the last `keep`.
+
+    Args:
+        folder: the run's checkpoint folder.
+        iteration: completed training steps.
+        state: what :func:`load_state` takes back; tensors and plain values.
+        keep: checkpoints to keep, >= 1.
+
+    Returns:
+        The file written.
+    """
+    path = Path(folder) / f"checkpoint_{iteration:09d}.pt"
+    _save(path, {"format": FORMAT, "iteration": iteration, "version": __version__, **state})
+    for old in training_checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def training_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
+    """Checkpoints of a run, oldest first; temporary files of a killed save do not count."""
+    found = [p for p in Path(folder).glob("checkpoint_*.pt") if _NAME.fullmatch(p.name)]
+    return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name).group(1)))  # type: ignore[union-attr]
+
+
+def latest_training(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a run that can be read, or None where there is none at all.
+
+    A damaged file is passed over in favour of the one before it; if every one is damaged, that is an error.
+    """
+    damage: CheckpointError | None = None
+    for path in reversed(training_checkpoints(folder)):
+        try:
+            return path, read(path)
+        except CheckpointError as error:
+            damage = error
+    if damage is not None:
+        raise damage
+    return None
+
+
+def load_network(network: nn.Module, stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Fill a network from ``{"network": arguments, "state": tensors}`` of a training checkpoint."""
+    _load_network(network, stored["network"], stored["state"], path)
+
+
+def network_state(network: nn.Module) -> dict[str, Any]:
+    """Constructor arguments and tensors of a network, for a training checkpoint."""
+    return {"network": architecture(network), "state": network.state_dict()}
+
+
+def _load_network(
+    network: nn.Module, stored: Mapping[str, Any], state: Mapping[str, Any], path: str | os.PathLike[str]
+) -> None:
+    expected = architecture(network)
+    if stored != expected:
+        differing = {
+            key: (stored["arguments"].get(key), value)
+            for key, value in expected["arguments"].items()
+            if stored["arguments"].get(key) != value
+        }
+        raise CheckpointError(
+            f"{path} belongs to another network",
+            got=f"{stored['name']}, stored and expected: {differing}",
+            allowed=f"{expected['name']}({expected['arguments']})",
+            remedy="build the network with the stored arguments, or use another folder for this run",
+        )
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {path} do not fit the network", got=_first_line(error)) from error
+
+
+def _save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

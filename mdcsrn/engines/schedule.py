@@ -1,0 +1,108 @@
+"""Which network a training step updates, and with which learning rate: pure functions of the step number."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, fields
+
+from mdcsrn.errors import ConfigError
+
+
+class Step(enum.Enum):
+    """What one training step does."""
+
+    VOXEL = "voxel"  # generator, voxel loss alone
+    CRITIC = "critic"  # critic, generator untouched
+    ADVERSARIAL = "adversarial"  # generator, voxel and adversarial loss
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Phase 1 trains the generator with the voxel loss; phase 2 is WGAN-GP. The defaults are the published ones.
+
+    Attributes:
+        voxel_steps: generator updates with the voxel loss alone (published: 250k to 500k).
+        critic_warmup: critic updates before the first adversarial generator update.
+        adversarial_steps: generator updates with the adversarial loss; 0 leaves phase 2 out.
+        critic_per_generator: critic updates before each adversarial generator update.
+        extra_critic_steps: further critic updates after every `extra_every` adversarial generator updates.
+        extra_every: see `extra_critic_steps`.
+    """
+
+    voxel_steps: int = 250_000
+    critic_warmup: int = 10_000
+    adversarial_steps: int = 50_000
+    critic_per_generator: int = 7
+    extra_critic_steps: int = 200
+    extra_every: int = 500
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low = 1 if field.name == "extra_every" else 0
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise ConfigError(f"schedule: {field.name} is a whole number", got=value, allowed=f">= {low}")
+        if self.total_steps == 0:
+            raise ConfigError("the schedule has no step", remedy="set voxel_steps or adversarial_steps")
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole schedule, of every kind."""
+        if self.adversarial_steps == 0:
+            return self.voxel_steps
+        extras = (self.adversarial_steps - 1) // self.extra_every * self.extra_critic_steps
+        return self.voxel_steps + self.critic_warmup + self.adversarial_steps * (self.critic_per_generator + 1) + extras
+
+    def step(self, number: int) -> Step:
+        """What step `number` (from 0) does; past the end the last phase goes on."""
+        if number < self.voxel_steps or self.adversarial_steps == 0:
+            return Step.VOXEL
+        number -= self.voxel_steps + self.critic_warmup
+        if number < 0:
+            return Step.CRITIC
+        cycle = self.critic_per_generator + 1
+        number %= self.extra_every * cycle + self.extra_critic_steps
+        within_cycles = number < self.extra_every * cycle
+        return Step.ADVERSARIAL if within_cycles and number % cycle == cycle - 1 else Step.CRITIC
+
+    def epochs(self, epoch_length: int) -> int:
+        """Epochs of `epoch_length` steps that hold the whole schedule; the last one is filled up."""
+        return math.ceil(self.total_steps / epoch_length)
+
+
+class GeneratorRate:
+    """Learning-rate factor of the generator for torch's LambdaLR, relative to the voxel phase's rate.
+
+    The voxel phase warms up linearly over `warmup` steps and falls as a cosine to `final` of its rate at the phase's
+    end; the adversarial phase has one constant rate. All attributes are plain numbers, so a checkpoint can hold them.
+
+    Args:
+        schedule: the schedule.
+        voxel_rate: learning rate of phase 1.
+        adversarial_rate: learning rate of phase 2.
+        warmup: steps of the linear start.
+        final: share of `voxel_rate` at the end of phase 1, (0, 1]; 1 is a constant rate, as published.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        voxel_rate: float = 1e-4,
+        adversarial_rate: float = 5e-6,
+        warmup: int = 0,
+        final: float = 1.0,
+    ) -> None:
+        if voxel_rate <= 0 or adversarial_rate <= 0 or warmup < 0 or not 0 < final <= 1:
+            got = (voxel_rate, adversarial_rate, warmup, final)
+            raise ConfigError("learning rates > 0, warmup >= 0, final in (0, 1]", got=got)
+        self.voxel_steps, self.has_adversarial = schedule.voxel_steps, schedule.adversarial_steps > 0
+        self.ratio, self.warmup, self.final = adversarial_rate / voxel_rate, warmup, final
+
+    def __call__(self, number: int) -> float:
+        """Factor at step `number`, from 0."""
+        if self.has_adversarial and number >= self.voxel_steps:
+            return self.ratio
+        start = min(1.0, (number + 1) / (self.warmup + 1))
+        progress = min(1.0, number / max(1, self.voxel_steps))
+        return start * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,0 +1,266 @@
+"""The training engine of mDCSRN: a voxel-loss phase and a WGAN-GP phase under one schedule.
+
+MONAI's GanTrainer (latents in, no voxel loss) and AdversarialTrainer (no critic schedule, no penalty) do not fit, so
+this is a :class:`monai.engines.Trainer` of its own. Each engine iteration is one update of one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mdcsrn.engines import distributed
+from mdcsrn.engines.checkpoint import load_network, network_state
+from mdcsrn.engines.ema import moving_average
+from mdcsrn.engines.schedule import Schedule, Step
+from mdcsrn.errors import CheckpointError, ConfigError, TrainingError, root_error
+from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+class WGANGPTrainer(Trainer):
+    """Trains a generator with a voxel loss, then against a critic.
+
+    A critic step scores the reference as real and a detached output of the generator (evaluation mode, no graph) as
+    fake, on the same patches; it leaves the generator's weights and BatchNorm buffers as they are. An adversarial step
+    updates the generator with voxel loss - `adversarial_weight` x mean score.
+
+    Args:
+        device: where to train.
+        train_data_loader: endless batches with ``image``, ``label`` (N, 1, p, p, p) and ``coefficient`` (N,).
+        generator: (N, 1, D, H, W) -> same shape.
+        critic: (N, 1 or 2, D, H, W) -> (N,); 2 channels where `conditional`.
+        generator_optimizer: of the generator.
+        critic_optimizer: of the critic.
+        schedule: what each step does.
+        epoch_length: steps between two validations.
+        voxel_loss: loss of (output, reference); None: L1.
+        adversarial_weight: weight of the adversarial loss, >= 0.
+        penalty_weight: weight of the gradient penalty, >= 0.
+        ema_decay: decay of the generator's moving average, [0, 1).
+        precision: ``float32`` or ``bfloat16`` (autocast of the generator; the critic stays in float32, since a
+            bfloat16 score has too few digits for the distance, and so does the penalty's double backward).
+        max_gradient_norm: gradients of the generator are clipped to this 2-norm; None: not clipped.
+        conditional: give the critic the low-resolution patch as second channel.
+        channels_last: memory layout of networks and batches; faster on most processors.
+        generator_scheduler: learning-rate scheduler of the generator, stepped at every iteration, or None.
+        critic_scheduler: the same for the critic.
+        seed: of the run; stored, and a checkpoint of another seed is refused.
+        train_handlers: MONAI or Ignite handlers.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        train_data_loader: Iterable[Mapping[str, Any]],
+        generator: nn.Module,
+        critic: nn.Module,
+        generator_optimizer: Optimizer,
+        critic_optimizer: Optimizer,
+        schedule: Schedule,
+        epoch_length: int,
+        voxel_loss: nn.Module | None = None,
+        adversarial_weight: float = 1e-3,
+        penalty_weight: float = 10.0,
+        ema_decay: float = 0.999,
+        precision: str = "float32",
+        max_gradient_norm: float | None = 1.0,
+        conditional: bool = False,
+        channels_last: bool = True,
+        generator_scheduler: LRScheduler | None = None,
+        critic_scheduler: LRScheduler | None = None,
+        seed: int = 0,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
+        if adversarial_weight < 0 or penalty_weight < 0 or epoch_length < 1:
+            got = (adversarial_weight, penalty_weight, epoch_length)
+            raise ConfigError("adversarial_weight and penalty_weight >= 0, epoch_length >= 1", got=got)
+        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self.generator = generator.to(device=device, memory_format=self.memory_format)
+        self.critic = critic.to(device=device, memory_format=self.memory_format)
+        distributed.broadcast(self.generator)
+        distributed.broadcast(self.critic)
+        self.average = moving_average(self.generator, ema_decay)
+        self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
+        self.generator_scheduler, self.critic_scheduler = generator_scheduler, critic_scheduler
+        self.schedule, self.seed, self.conditional = schedule, seed, conditional
+        self.voxel_loss = voxel_loss if voxel_loss is not None else nn.L1Loss()
+        self.adversarial_weight, self.penalty_weight = adversarial_weight, penalty_weight
+        self.autocast_type, self.max_gradient_norm = PRECISIONS[precision], max_gradient_norm
+        super().__init__(
+            device=device,
+            max_epochs=schedule.epochs(epoch_length),
+            data_loader=train_data_loader,
+            epoch_length=epoch_length,
+            handlers=train_handlers,
+            decollate=False,
+        )
+
+    def run(self) -> None:
+        """Train to the end of the schedule; a run that a checkpoint says is complete returns at once.
+
+        Raises:
+            MdcsrnError: of the project's own kind, even where a data loader or MONAI wrapped it.
+        """
+        if self.state.iteration >= self.state.max_epochs * self.state.epoch_length:
+            self.logger.info(f"Nothing to do: {self.state.iteration} steps are done and the schedule has no more.")
+            return
+        try:
+            super().run()
+        except Exception as error:
+            raise root_error(error) or error from error
+
+    def _iteration(self, engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
+        image, label = (self._to_device(batch[key]) for key in ("image", "label"))
+        step = self.schedule.step(engine.state.iteration - 1)
+        if step is Step.CRITIC:
+            output = self.critic_step(image, label, batch["coefficient"])
+        else:
+            output = self.generator_step(image, label, adversarial=step is Step.ADVERSARIAL)
+        for scheduler in (self.generator_scheduler, self.critic_scheduler):
+            if scheduler is not None:
+                scheduler.step()
+        return {"step": step.value, **output}
+
+    def critic_step(self, image: Tensor, label: Tensor, coefficient: Tensor) -> dict[str, Any]:
+        """One update of the critic.
+
+        Args:
+            image: low-resolution patches, (N, 1, p, p, p).
+            label: reference patches, same shape.
+            coefficient: interpolation coefficients of the penalty, (N,).
+
+        Returns:
+            ``critic_loss``, ``penalty``, ``distance`` (mean D(HR) - mean D(SR)), ``critic_gradient_norm``.
+        """
+        fake = self._generate_detached(image)
+        self.critic.train().requires_grad_(True)
+        distance = -critic_loss(self._score(fake, image), self._score(label, image))
+        condition = image if self.conditional else None
+        penalty = gradient_penalty(self.critic, label, fake, coefficient, condition)
+        loss = self.penalty_weight * penalty - distance
+        norm = self._update(loss, self.critic, self.critic_optimizer, None, "critic")
+        return {
+            "loss": loss.item(),
+            "critic_loss": loss.item(),
+            "penalty": penalty.item(),
+            "distance": distance.item(),
+            "critic_gradient_norm": norm,
+        }
+
+    def generator_step(self, image: Tensor, label: Tensor, adversarial: bool) -> dict[str, Any]:
+        """One update of the generator and its moving average; the critic is not changed.
+
+        Args:
+            image: low-resolution patches, (N, 1, p, p, p).
+            label: reference patches, same shape.
+            adversarial: add the adversarial loss.
+
+        Returns:
+            ``generator_loss``, ``voxel_loss``, ``adversarial_loss`` (where it applies), ``generator_gradient_norm``.
+        """
+        self.generator.train()
+        with self._autocast():
+            output = self.generator(image)
+        voxel = self.voxel_loss(output.float(), label)
+        loss, parts = voxel, {"voxel_loss": voxel.item()}
+        if adversarial:
+            self.critic.eval().requires_grad_(False)
+            against = generator_loss(self._score(output.float(), image))
+            loss = voxel + self.adversarial_weight * against
+            parts["adversarial_loss"] = against.item()
+        norm = self._update(loss, self.generator, self.generator_optimizer, self.max_gradient_norm, "generator")
+        distributed.average_buffers(self.generator)
+        self.average.update_parameters(self.generator)
+        return {"loss": loss.item(), "generator_loss": loss.item(), **parts, "generator_gradient_norm": norm}
+
+    def _generate_detached(self, image: Tensor) -> Tensor:
+        """Fakes for the critic: evaluation mode, so that BatchNorm statistics stay, and no graph."""
+        self.generator.eval()
+        with torch.no_grad(), self._autocast():
+            return self.generator(image).float()
+
+    def _score(self, patch: Tensor, image: Tensor) -> Tensor:
+        return self.critic(torch.cat((patch, image), dim=1) if self.conditional else patch)
+
+    def _update(
+        self, loss: Tensor, network: nn.Module, optimizer: Optimizer, max_norm: float | None, name: str
+    ) -> float:
+        """Backward, average over the processes, check, clip, step; returns the gradient norm before clipping."""
+        value = float(distributed.average_value(loss))
+        self._require_finite(value, f"loss of the {name}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for p in network.parameters() if p.grad is not None]
+        distributed.average_gradients(parameters)
+        norm = float(nn.utils.clip_grad_norm_(parameters, float("inf") if max_norm is None else max_norm))
+        self._require_finite(norm, f"gradient norm of the {name}")
+        optimizer.step()
+        return norm
+
+    def _require_finite(self, value: float, what: str) -> None:
+        if not torch.isfinite(torch.tensor(value)):
+            raise TrainingError(
+                f"training stopped at step {self.state.iteration}: the {what} is not finite",
+                got=value,
+                remedy="the last checkpoint is good: lower the learning rate, or train in float32, and run again",
+            )
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.autocast_type is not None
+        return torch.autocast(self.state.device.type, dtype=self.autocast_type, enabled=enabled)
+
+    def _to_device(self, patch: Tensor) -> Tensor:
+        return patch.to(self.state.device, torch.float32, non_blocking=True).contiguous(memory_format=self.memory_format)
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything that a run needs to go on as if it had not stopped; tensors and plain values."""
+        state: dict[str, Any] = {
+            "seed": self.seed,
+            "generator": network_state(self.generator),
+            "critic": network_state(self.critic),
+            "average": self.average.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+        }
+        for name in ("generator_scheduler", "critic_scheduler"):
+            scheduler = getattr(self, name)
+            state[name] = None if scheduler is None else scheduler.state_dict()
+        return state
+
+    def load_training_state(self, state: Mapping[str, Any], source: str) -> None:
+        """Take back what :meth:`training_state` gave.
+
+        Args:
+            state: a training checkpoint's content, with its ``iteration``.
+            source: its path, for error messages.
+
+        Raises:
+            CheckpointError: it belongs to another network or seed, or a part is missing.
+        """
+        try:
+            if state["seed"] != self.seed:
+                raise CheckpointError(f"{source} is of a run with another seed", got=state["seed"], allowed=self.seed)
+            load_network(self.generator, state["generator"], source)
+            load_network(self.critic, state["critic"], source)
+            self.average.load_state_dict(state["average"])
+            self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+            for name in ("generator_scheduler", "critic_scheduler"):
+                if getattr(self, name) is not None:
+                    getattr(self, name).load_state_dict(state[name])
+            self.state.iteration = int(state["iteration"])
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{source} does not fit this run", got=f"{type(error).__name__}: {error}") from error
+        # Ignite counts a started epoch; the engine adds one when it enters the unfinished epoch.
+        self.state.epoch = self.state.iteration // self.state.epoch_length
