@@ -1,0 +1,48 @@
+"""MONAI transforms over k-space and volumes, as array classes and as dictionary classes (``d``, ``D``, ``Dict``)."""
+
+from mdcsrn.transforms._volumes import recorded_degradation
+from mdcsrn.transforms.check import CheckVolume, CheckVolumeD, CheckVolumed, CheckVolumeDict
+from mdcsrn.transforms.consistency import DataConsistency, DataConsistencyD, DataConsistencyd, DataConsistencyDict
+from mdcsrn.transforms.intensity import (
+    ScaleByPercentile,
+    ScaleByPercentileD,
+    ScaleByPercentiled,
+    ScaleByPercentileDict,
+    UndoScaleD,
+    UndoScaled,
+    UndoScaleDict,
+)
+from mdcsrn.transforms.lowpass import KSpaceLowPass, KSpaceLowPassD, KSpaceLowPassd, KSpaceLowPassDict
+from mdcsrn.transforms.rand_lowpass import (
+    RandKSpaceLowPass,
+    RandKSpaceLowPassD,
+    RandKSpaceLowPassd,
+    RandKSpaceLowPassDict,
+)
+
+__all__ = [
+    "CheckVolume",
+    "CheckVolumeD",
+    "CheckVolumeDict",
+    "CheckVolumed",
+    "DataConsistency",
+    "DataConsistencyD",
+    "DataConsistencyDict",
+    "DataConsistencyd",
+    "KSpaceLowPass",
+    "KSpaceLowPassD",
+    "KSpaceLowPassDict",
+    "KSpaceLowPassd",
+    "RandKSpaceLowPass",
+    "RandKSpaceLowPassD",
+    "RandKSpaceLowPassDict",
+    "RandKSpaceLowPassd",
+    "ScaleByPercentile",
+    "ScaleByPercentileD",
+    "ScaleByPercentileDict",
+    "ScaleByPercentiled",
+    "UndoScaleD",
+    "UndoScaleDict",
+    "UndoScaled",
+    "recorded_degradation",
+]

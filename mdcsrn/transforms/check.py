@@ -1,0 +1,117 @@
+"""The door for volumes: what cannot be a 3D image with sound geometry is refused here, with its file named."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms.transform import MapTransform, Transform
+from monai.utils import TransformBackends
+from torch import Tensor
+
+from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.transforms._volumes import affine_of, file_of, plain, rewrap, tracked
+
+SMALLEST_SINE = 1e-6  # |det| of the unit axis vectors: below this, two axes of the affine are the same direction
+
+
+class CheckVolume(Transform):
+    """Refuse what is not one 3D volume of finite, varying values with a sound affine; returns it in float32.
+
+    Args:
+        smallest: fewest voxels per axis, one number or three (D, H, W), for example the patch; None: no limit.
+
+    Raises:
+        DataError: 4D or several channels, complex, NaN or infinite values (counted), zero or constant everywhere, or
+            an axis shorter than `smallest`.
+        GeometryError: the affine is singular, not finite or not 4x4.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, smallest: int | Sequence[int] | None = None) -> None:
+        if smallest is None:
+            smallest = 1
+        self.smallest = (smallest,) * 3 if isinstance(smallest, int) else tuple(smallest)
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """(1, D, H, W) -> the same in float32, or an error."""
+        name = file_of(img)
+        if isinstance(img, Tensor) and img.is_complex() or isinstance(img, np.ndarray) and np.iscomplexobj(img):
+            raise DataError(f"{name} is complex", got=img.dtype, remedy="give its magnitude image")
+        _check_shape(name, tuple(img.shape), self.smallest)
+        volume = tracked(img)
+        volume = rewrap(plain(volume).to(torch.float32), volume)
+        _check_values(name, plain(volume))
+        if isinstance(volume, MetaTensor):
+            _check_affine(name, affine_of(volume))
+        return volume
+
+
+class CheckVolumed(MapTransform):
+    """Dictionary version of :class:`CheckVolume`.
+
+    Args:
+        keys: keys of the volumes to check.
+        smallest: fewest voxels per axis; None: no limit.
+        allow_missing_keys: do not raise when a key is missing.
+    """
+
+    backend = CheckVolume.backend
+
+    def __init__(
+        self, keys: KeysCollection, smallest: int | Sequence[int] | None = None, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.check = CheckVolume(smallest)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Check the volume under each key."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.check(d[key])
+        return d
+
+
+def _check_shape(name: str, shape: tuple[int, ...], smallest: tuple[int, ...]) -> None:
+    if len(shape) != 4 or shape[0] != 1:
+        raise DataError(
+            f"{name} is not one 3D volume",
+            got=shape,
+            allowed="(1, D, H, W): one channel, no time axis",
+            remedy="split a 4D series into volumes first",
+        )
+    if any(n < least for n, least in zip(shape[1:], smallest, strict=True)):
+        raise DataError(
+            f"{name} is too small",
+            got=shape[1:],
+            allowed=f"at least {smallest}",
+            remedy="leave it out, or use smaller patches",
+        )
+
+
+def _check_values(name: str, values: Tensor) -> None:
+    bad = values.numel() - int(torch.isfinite(values).sum())
+    if bad:
+        nan = int(torch.isnan(values).sum())
+        raise DataError(
+            f"{name} has values that are not finite", got=f"{nan} NaN, {bad - nan} infinite of {values.numel()} voxels"
+        )
+    low, high = (float(v) for v in torch.aminmax(values))
+    if low == high:
+        raise DataError(f"{name} holds the same value everywhere", got=low, allowed="an image")
+
+
+def _check_affine(name: str, affine: np.ndarray | None) -> None:
+    if affine is None or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise GeometryError(f"{name} has an unusable affine", got=affine, allowed="4x4, finite")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < SMALLEST_SINE:
+        raise GeometryError(f"{name} has a singular affine", got=affine.tolist(), allowed="three independent axes")
+
+
+CheckVolumeD = CheckVolumeDict = CheckVolumed
