@@ -1,0 +1,55 @@
+# Two commands on a machine with Python >= 3.11, make and git: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread of arithmetic in each test process, and as many processes as there are cores.
+JOBS ?= auto
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-long lint format constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv with everything that is needed
+
+$(STAMP): pyproject.toml constraints.txt hatch_build.py
+	@command -v "$(PYTHON)" > /dev/null || { echo "no $(PYTHON) here: say where Python >= 3.11 is, make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "mdcsrn needs Python >= 3.11, $(PYTHON) is $$("$(PYTHON)" --version 2>&1): make PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+demo: $(STAMP)  ## the main job on the embedded volume, about 15 minutes on two cores
+	$(BIN)/python benchmarks/demo.py
+
+lint: $(STAMP)  ## style, types and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## lint, then every test that is not marked long
+	$(PYTEST) -m "not long"
+
+# Long tests run one after another: several start processes of their own. Status 5 says that none was collected.
+test-long: $(STAMP)  ## the tests marked long
+	$(PYTEST) -n 0 -m long || [ $$? -eq 5 ]
+
+format: $(STAMP)  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints:  ## resolve the newest versions in a fresh environment and pin them
+	rm -rf build/constraints
+	"$(PYTHON)" -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet -e '.[all]'
+	{ grep '^#' constraints.txt; build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:  ## remove the environment and what builds and tests leave
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
