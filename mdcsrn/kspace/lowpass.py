@@ -21,6 +21,10 @@ WINDOWS: dict[str, tuple[float | None, float | None, float | None]] = {
     "gaussian": (0.5, 0.1, 10.0),
 }
 
+# '|k| < n / (2 r), strictly' must hold for factors as they are typed: 126 / (2 * 1.4) is 45, but 45 * 2.8 / 126 rounds
+# to just below 1. What lies within 1e-9 of the edge counts as on it.
+EDGE = 1 - 1e-9
+
 
 class LowPass(Protocol):
     """What a low-pass needs to know; :class:`mdcsrn.kspace.DegradationSpec` has it."""
@@ -70,7 +74,7 @@ def acquired_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[in
     """
     sizes = []
     for n, r in zip(shape, reduction, strict=True):
-        kept = 2 * math.ceil(n / (2 * r)) - 1
+        kept = 2 * math.ceil(n / (2 * r) * EDGE) - 1
         sizes.append(int(n) if r == 1 else max(kept, round(n / r)))
     return sizes[0], sizes[1], sizes[2]
 
@@ -91,10 +95,10 @@ def passband(shape: Sequence[int], low: LowPass, device: torch.device | str | No
     """
     edges = _edge_distances(shape, low.reduction, device)
     if low.window == "ellipsoid" and edges:
-        return _sum_of_squares(edges) < 1
+        return _sum_of_squares(edges) < EDGE
     mask = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
     for distance in edges:
-        mask = mask & (distance < 1)
+        mask = mask & (distance < EDGE)
     return mask
 
 
@@ -135,14 +139,15 @@ def low_pass(volume: Tensor, low: LowPass) -> Tensor:
     return result if volume.is_complex() else result.real.contiguous()
 
 
-def _edge_distances(shape: Sequence[int], reduction: Sequence[float], device: torch.device | str | None) -> list[Tensor]:
+def _edge_distances(
+    shape: Sequence[int], reduction: Sequence[float], device: torch.device | str | None
+) -> list[Tensor]:
     """|k| in units of the band edge n / (2 r), one broadcastable float64 tensor for each reduced axis."""
     distances = []
     for dim in reduced_dims(reduction):
         n, r = shape[dim], reduction[dim]
         view = [1, 1, 1]
         view[dim] = n
-        # 2 r |k| < n is compared as (2 r |k|) / n < 1: the product is exact for the usual factors, so 'strictly' holds
         distances.append((frequencies(n, device).abs().to(torch.float64) * (2.0 * r) / n).view(view))
     return distances
 
