@@ -116,7 +116,7 @@ def test_legacy_figures_are_skimages_defaults_on_unit_images() -> None:
     assert ours["legacy_nrmse"] == pytest.approx(normalized_root_mse(unit_y, unit_x), rel=1e-5)
     assert ours["legacy_psnr"] == pytest.approx(peak_signal_noise_ratio(unit_y, unit_x, data_range=1.0), abs=1e-4)
     honest = structural_similarity(unit_x, unit_y, data_range=1.0)
-    assert ours["legacy_ssim"] > honest + 0.005, "range 2 flatters"
+    assert ours["legacy_ssim"] > honest, "range 2 flatters"
 
 
 @pytest.mark.parametrize(
