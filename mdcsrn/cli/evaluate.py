@@ -1,0 +1,162 @@
+"""``mdcsrn evaluate``: figures of finished volumes against their references, from files alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdcsrn.errors import DataError, GeometryError, MdcsrnError
+
+if TYPE_CHECKING:
+    from mdcsrn.evaluation import Row
+    from mdcsrn.io import Volume
+    from mdcsrn.kspace import DegradationSpec
+
+AFFINE_TOLERANCE = 1e-3  # share of a voxel by which two grids may differ at the far corner
+
+_path = click.Path(path_type=Path)
+
+
+@click.command("evaluate")
+@click.option("--prediction", required=True, type=_path, help="NIfTI file, or a folder of them.")
+@click.option("--reference", required=True, type=_path, help="File, or a folder with the same file names.")
+@click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
+@click.option("--spec", type=_path, help="Degradation file: adds the band error.")
+@click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
+@click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")
+def command(
+    prediction: Path, reference: Path, mask: Path | None, spec: Path | None, legacy: bool, json_path: Path | None
+) -> None:
+    """PSNR, SSIM, NRMSE (and band error) of predictions against references.
+
+    Folders are matched by file name. Where some pairs cannot be read or do not fit, the others are done, the bad ones
+    are listed and the exit code is not 0.
+    """
+    from mdcsrn.evaluation import degradation_label, render, write_json
+    from mdcsrn.kspace import load_spec
+
+    degradation = load_spec(spec) if spec is not None else None
+    rows: list[Row] = []
+    failures: list[MdcsrnError] = []
+    pairs, unmatched = match(prediction, reference)
+    failures += unmatched
+    hidden = len(pairs) < 2 or not sys.stderr.isatty()
+    with click.progressbar(pairs, label="evaluating", file=sys.stderr, hidden=hidden) as progress:
+        for name, predicted, truth in progress:
+            try:
+                rows += score(name, predicted, truth, _mask_of(mask, predicted), degradation, legacy)
+            except MdcsrnError as error:
+                failures.append(error)
+    if rows:
+        click.echo(render(rows))
+        if json_path is not None:
+            labels = {} if degradation is None else {degradation_label(degradation): degradation.to_dict()}
+            write_json(json_path, rows, labels)
+    if len(failures) == 1 and not rows:
+        raise failures[0]
+    if failures:
+        for failure in failures:
+            click.echo(f"not evaluated: {failure}", err=True)
+        raise DataError(f"{len(failures)} of {len(pairs) + len(unmatched)} volumes could not be evaluated")
+
+
+def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path]], list[MdcsrnError]]:
+    """Pair files: two files as they are, two folders by file name (``.nii`` and ``.nii.gz`` are one name).
+
+    Returns:
+        (name, prediction, reference) of each pair, sorted; and an error for each file that has no partner.
+
+    Raises:
+        DataError: a path is missing, a file meets a folder, or a folder holds no NIfTI file.
+    """
+    from mdcsrn.io import nifti_stem
+
+    for path in (prediction, reference):
+        if not path.exists():
+            raise DataError(f"no such file or folder: {path}", remedy="check the path")
+    if prediction.is_dir() != reference.is_dir():
+        raise DataError(f"one of {prediction} and {reference} is a folder, the other a file", allowed="two of a kind")
+    if not prediction.is_dir():
+        return [(nifti_stem(prediction), prediction, reference)], []
+    predictions, references = _volumes_in(prediction), _volumes_in(reference)
+    alone = [
+        DataError(f"{files[name]} has no partner of that name in {other}")
+        for files, partners, other in ((predictions, references, reference), (references, predictions, prediction))
+        for name in sorted(set(files) - set(partners))
+    ]
+    both = sorted(set(predictions) & set(references))
+    return [(name, predictions[name], references[name]) for name in both], list(alone)
+
+
+def score(
+    name: str, predicted: Path, truth: Path, mask: Path | None, degradation: DegradationSpec | None, legacy: bool
+) -> list[Row]:
+    """Rows of one pair of files; raises GeometryError where their grids differ."""
+    import torch
+
+    from mdcsrn.evaluation import compare
+    from mdcsrn.io import read_volume
+
+    prediction, reference = read_volume(predicted), read_volume(truth)
+    check_same_grid(prediction, reference, predicted, truth)
+    region = None
+    if mask is not None:
+        chosen = read_volume(mask, allow_constant=True)
+        check_same_grid(chosen, reference, mask, truth)
+        region = torch.from_numpy(chosen.array) != 0
+    candidates = {"prediction": torch.from_numpy(prediction.array)}
+    return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy)
+
+
+def check_same_grid(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
+    """Refuse two volumes whose voxels do not lie at the same places, within 1e-3 voxel.
+
+    Raises:
+        GeometryError: shapes or affines differ; both files are named.
+    """
+    import numpy as np
+
+    if volume.shape != reference.shape:
+        raise GeometryError(
+            f"{path} and {reference_path} differ in shape", got=volume.shape, allowed=reference.shape,
+            remedy="bring both to one grid first",
+        )  # fmt: skip
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in reference.shape])).reshape(3, -1)
+    corners = np.vstack([corners, np.ones(corners.shape[1])])
+    # Corners of this volume in the reference's voxel indices.
+    there = np.linalg.solve(reference.affine, volume.affine @ corners)
+    apart = float(np.abs(there - corners).max())
+    if apart > AFFINE_TOLERANCE:
+        raise GeometryError(
+            f"{path} and {reference_path} have different affines", got=f"corners up to {apart:.3g} voxels apart",
+            allowed=f"{AFFINE_TOLERANCE:g} voxel", remedy="bring both to one grid first",
+        )  # fmt: skip
+
+
+def _volumes_in(folder: Path) -> dict[str, Path]:
+    from mdcsrn.io import is_nifti_name, nifti_stem
+
+    files = sorted(path for path in folder.iterdir() if path.is_file() and is_nifti_name(path))
+    if not files:
+        raise DataError(f"no NIfTI file in {folder}", allowed=".nii, .nii.gz")
+    named: dict[str, Path] = {}
+    for path in files:
+        if nifti_stem(path) in named:
+            raise DataError(f"{named[nifti_stem(path)]} and {path.name} have one name", remedy="keep one of them")
+        named[nifti_stem(path)] = path
+    return named
+
+
+def _mask_of(mask: Path | None, predicted: Path) -> Path | None:
+    """The mask file, or the one of the prediction's name in a folder of masks."""
+    from mdcsrn.io import nifti_stem
+
+    if mask is None or not mask.is_dir():
+        return mask
+    found = _volumes_in(mask).get(nifti_stem(predicted))
+    if found is None:
+        raise DataError(f"no mask for {predicted.name} in {mask}", allowed="the same file name")
+    return found
