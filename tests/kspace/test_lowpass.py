@@ -120,14 +120,18 @@ def line(kind, parameter, n, r):
     last = max(kept(n, r))
     np.testing.assert_array_equal(weights[: n // 2 - last], 0)
     np.testing.assert_array_equal(weights[n // 2 + last + 1 :], 0)
-    np.testing.assert_allclose(weights[n // 2 - last : n // 2 + last + 1], weights[n // 2 - last : n // 2 + last + 1][::-1])
+    np.testing.assert_allclose(
+        weights[n // 2 - last : n // 2 + last + 1], weights[n // 2 - last : n // 2 + last + 1][::-1]
+    )
     return weights[n // 2 : n // 2 + last + 1]
 
 
 def test_windows_against_scipy():
     # 40 samples at r = 2: the edge is at |k| = 10, so SciPy's symmetric window of 21 points has it at both ends.
     centre_out = slice(10, 20)  # k = 0 ... 9; the edge itself is not measured
-    np.testing.assert_allclose(line("hamming", None, 40, 2), scipy_windows.general_hamming(21, 0.54)[centre_out], atol=1e-12)
+    np.testing.assert_allclose(
+        line("hamming", None, 40, 2), scipy_windows.general_hamming(21, 0.54)[centre_out], atol=1e-12
+    )
     for share in (0.25, 0.5, 1.0):
         np.testing.assert_allclose(line("tukey", share, 40, 2), scipy_windows.tukey(21, share)[centre_out], atol=1e-12)
     for sigma in (0.3, 0.5):

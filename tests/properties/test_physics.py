@@ -8,7 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcsrn.kspace import DegradationSpec, certify, degrade, fft, grid_affine, ifft, low_pass, passband, project, resample_grid
+from mdcsrn.kspace import (
+    DegradationSpec,
+    certify,
+    degrade,
+    fft,
+    grid_affine,
+    ifft,
+    low_pass,
+    passband,
+    project,
+    resample_grid,
+)
 
 sizes = st.tuples(*[st.integers(4, 13)] * 3)
 factors = st.tuples(*[st.one_of(st.just(1.0), st.integers(100, 400).map(lambda i: i / 100))] * 3)
@@ -22,7 +33,14 @@ def image(shape, seed):
 
 
 @COMMON
-@given(sizes, factors, seeds, st.sampled_from(["box", "ellipsoid"]), st.sampled_from(["reference", "acquired"]), st.floats(0, 3))
+@given(
+    sizes,
+    factors,
+    seeds,
+    st.sampled_from(["box", "ellipsoid"]),
+    st.sampled_from(["reference", "acquired"]),
+    st.floats(0, 3),
+)
 def test_projection_never_raises_the_whole_volume_error(shape, reduction, seed, kind, grid, wrong):
     spec = DegradationSpec(reduction, window=kind, grid=grid)
     truth = image(shape, seed)

@@ -39,7 +39,9 @@ def test_factor_is_numpys_percentile_and_nothing_else_happens():
 
 def test_all_keys_are_divided_by_the_reference_volume_of_before():
     image, label = volume(1), volume(2, 900.0)
-    out = ScaleByPercentiled(keys=("label", "image"), reference_key="image", percent=95)({"image": image, "label": label})
+    out = ScaleByPercentiled(keys=("label", "image"), reference_key="image", percent=95)(
+        {"image": image, "label": label}
+    )
     factor = np.percentile(image.numpy(), 95)
     for key, original in (("image", image), ("label", label)):
         assert out[key].meta["scale"] == pytest.approx(factor, rel=1e-6)

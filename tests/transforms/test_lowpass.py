@@ -47,10 +47,17 @@ def test_acquired_grid_moves_the_affine():
     torch.testing.assert_close(y.affine, grid_affine(AFFINE, (8, 12, 15), (8, 6, 6)))
     assert torch.equal(x.affine, AFFINE)
     # a channel dimension of two goes through alike
-    assert tuple(KSpaceLowPass({"reduction": [1, 2, 2], "grid": "acquired"})(volume((2, 8, 12, 14))).shape) == (2, 8, 6, 7)
+    assert tuple(KSpaceLowPass({"reduction": [1, 2, 2], "grid": "acquired"})(volume((2, 8, 12, 14))).shape) == (
+        2,
+        8,
+        6,
+        7,
+    )
 
 
-@pytest.mark.parametrize("make", [lambda x: x.as_tensor(), lambda x: x.numpy(), lambda x: x.to(torch.int16), lambda x: x])
+@pytest.mark.parametrize(
+    "make", [lambda x: x.as_tensor(), lambda x: x.numpy(), lambda x: x.to(torch.int16), lambda x: x]
+)
 def test_kinds_of_input(make):
     x = volume()
     y = KSpaceLowPass(SPEC)(make(x))
