@@ -29,7 +29,6 @@ def test_import_mdcsrn_loads_no_heavy_library() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=" ".join)
 def test_the_command_line_starts_without_heavy_libraries(arguments: list[str]) -> None:
-    report_at_exit = f"import atexit; atexit.register(lambda: exec({REPORT!r}))"
     start = f"import sys; sys.argv = {['mdcsrn', *arguments]!r}; from mdcsrn.cli.main import main; main()"
     code = f"import atexit; atexit.register(lambda: exec({REPORT!r})); {start}"
     assert loaded(code) == []
