@@ -1,0 +1,130 @@
+"""Is a scan's outer k-space real? A scanner that interpolates leaves the outer band empty, and that teaches blur.
+
+An empty band is never exactly zero: rounding to integers, the magnitude, masks and cut edges fill it a little. So the
+edge is looked for as a *step* in the power spectrum, per axis: a fall that is large and much steeper than the spectrum
+around it. The anatomy's own decay is gradual, and so is a scanner's apodisation: neither is a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+
+from mdcsrn.io import Volume
+from mdcsrn.kspace import grid_affine, resample_grid
+
+STEP_DB = 5.5  # real files: at least 7.1 where the scanner interpolated, at most 4.8 where it did not
+SHARPNESS = 0.65  # real files: at least 0.74, and at most 0.65; an exact edge has about 0.9, a straight decay 0.33
+NEAR, FAR = 2, 6  # samples: the step falls within +-NEAR, its surroundings reach to +-FAR
+SMALLEST_AXIS = 32  # voxels; on shorter axes a step and a decay cannot be told apart
+FRACTIONS = (0.2, 0.95)  # of Nyquist: where an edge is looked for; an empty last twentieth does no harm
+DEEPEST = 2.5  # log10 of power: a deeper fall says no more, and its foot is the window's leakage
+BRIGHT = 0.6  # lines brighter than this share of the brightest: those in air hold magnitude noise, which has no edge
+
+
+@dataclass(frozen=True)
+class AxisBand:
+    """What one axis's spectrum says.
+
+    Attributes:
+        fraction: acquired share of the band, 1.0 where no empty band was found.
+        samples: size of the acquired matrix on this axis.
+        step_db: height of the largest sharp fall above the trend around it, dB of power.
+        sharpness: share of the fall over +-6 samples that happens within +-2; 1/3 for a straight decay.
+        margin: the smaller of step_db and sharpness, each over its threshold; at least 1 where a band is empty.
+        assessed: False for an axis too short to tell.
+    """
+
+    fraction: float
+    samples: int
+    step_db: float
+    sharpness: float
+    margin: float
+    assessed: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """True where the outer band holds no measurement."""
+        return self.fraction < 1
+
+
+def detect_band(array: NDArray[np.float32]) -> tuple[AxisBand, AxisBand, AxisBand]:
+    """Find interpolated axes of a volume.
+
+    Args:
+        array: volume, shape (D, H, W), any unit, finite.
+
+    Returns:
+        One :class:`AxisBand` per array axis.
+    """
+    d, h, w = (_find_edge(power_spectrum(array, axis), array.shape[axis]) for axis in range(3))
+    return d, h, w
+
+
+def crop_to_band(volume: Volume, bands: tuple[AxisBand, AxisBand, AxisBand] | None = None) -> Volume:
+    """Bring a volume to its acquired matrix by a centred k-space crop; field of view and mean stay.
+
+    Args:
+        volume: the scan.
+        bands: from :func:`detect_band`; None: looked for here.
+
+    Returns:
+        The volume on the acquired grid with the affine of its samples; the same object where no band is empty.
+    """
+    bands = detect_band(volume.array) if bands is None else bands
+    if not any(band.empty for band in bands):
+        return volume
+    shape = [band.samples for band in bands]
+    affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, shape).numpy()
+    return volume.replace(resample_grid(torch.from_numpy(volume.array), shape).numpy(), affine)
+
+
+def power_spectrum(array: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
+    """Mean power of the bright lines along an axis.
+
+    Args:
+        array: volume, shape (D, H, W).
+        axis: 0, 1 or 2.
+
+    Returns:
+        log10 of the power at 0, 1, ... n // 2 cycles per field of view.
+    """
+    n = array.shape[axis]
+    # A Hann window: a field of view that was cut has an edge where its ends meet, and that fills the whole band.
+    window = np.hanning(n + 2)[1:-1].astype(np.float32)
+    lines = np.moveaxis(array, axis, -1).reshape(-1, n)
+    brightness = lines @ window
+    lines = lines[brightness >= BRIGHT * np.percentile(brightness, 99)]
+    power = np.abs(fft.rfft((lines - lines.mean()) * window, axis=-1)) ** 2
+    return np.log10(power.mean(axis=0, dtype=np.float64) + np.finfo(np.float32).tiny)
+
+
+def _find_edge(spectrum: NDArray[np.float64], n: int) -> AxisBand:
+    """Best step of a log10 spectrum of an axis with n voxels."""
+    if n < SMALLEST_AXIS:
+        return AxisBand(1.0, n, 0.0, 0.0, 0.0, assessed=False)
+    best = (0.0, 0.0, 0.0, 0)
+    last = len(spectrum) - 1
+    for edge in range(max(FAR + 1, int(FRACTIONS[0] * n / 2)), min(int(FRACTIONS[1] * n / 2), last - NEAR) + 1):
+        far = min(edge + FAR, last)
+        floored = np.maximum(spectrum, spectrum[edge - NEAR] - DEEPEST)
+        fall = floored[edge - NEAR] - floored[edge + NEAR]
+        around = floored[edge - FAR] - floored[far]
+        if fall <= 0 or around <= 0 or floored[edge + NEAR :].max() > spectrum[edge - NEAR] - fall / 2:
+            continue  # a dip or a line, behind which the band goes on
+        slope = (around - fall) / (FAR + far - edge - 2 * NEAR)
+        step_db, sharpness = 10 * (fall - 2 * NEAR * slope), fall / around
+        margin = min(step_db / STEP_DB, sharpness / SHARPNESS)
+        best = max(best, (margin, step_db, sharpness, edge))
+    margin, step_db, sharpness, edge = best
+    if margin < 1:
+        return AxisBand(1.0, n, step_db, sharpness, margin)
+    # The last sample within 3 dB of the level inside: a window smears the edge by a sample or two.
+    inside = edge - 2 * NEAR
+    kept = inside + int(np.argmax(spectrum[inside:] < spectrum[inside] - 0.3)) - 1
+    samples = min(n, 2 * max(kept, 1))
+    return AxisBand(samples / n, samples, step_db, sharpness, margin)
