@@ -74,8 +74,7 @@ def test_degrade_works_from_the_wheel(outside: Path, tmp_path: Path) -> None:
     volume = np.random.default_rng(0).random((16, 20, 18), dtype=np.float32)
     affine = np.diag([1.0, 1.2, 0.9, 1.0])
     nib.save(nib.Nifti1Image(volume, affine), tmp_path / "in.nii.gz")
-    preset = next((outside.parent).rglob("_data/configs/degradation/hcp_2x2.yaml"))
-    run([outside / "mdcsrn", "degrade", "in.nii.gz", "-o", "out.nii.gz", "--spec", preset], tmp_path)
+    run([outside / "mdcsrn", "degrade", "in.nii.gz", "-o", "out.nii.gz", "--spec", "hcp_2x2"], tmp_path)
 
     written = nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(written.affine, affine, atol=1e-6)
@@ -89,8 +88,10 @@ def test_degrade_works_from_the_wheel(outside: Path, tmp_path: Path) -> None:
 
 
 def test_bundles_and_presets_are_found(outside: Path, tmp_path: Path) -> None:
-    code = "from mdcsrn import resources as r; print(r.bundles_dir()); print(r.configs_dir())"
-    bundles, configs = (Path(line) for line in run([outside / "python", "-c", code], tmp_path).splitlines())
+    code = (
+        "from mdcsrn.resources import config, folder; print(folder('bundles')); print(config('hcp_2x2', 'degradation'))"
+    )
+    bundles, preset = (Path(line) for line in run([outside / "python", "-c", code], tmp_path).splitlines())
     assert outside.parent in bundles.parents
     assert (bundles / "mdcsrn_wgan_gp" / "configs" / "metadata.json").is_file()
-    assert (configs / "degradation" / "hcp_2x2.yaml").is_file()
+    assert outside.parent in preset.parents
