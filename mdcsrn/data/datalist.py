@@ -73,7 +73,12 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def build_datalist(
-    images: Sequence[Path], folder: Path, output_folder: Path, rule: SplitRule, name: str = ""
+    images: Sequence[Path],
+    folder: Path,
+    output_folder: Path,
+    rule: SplitRule,
+    name: str = "",
+    replaced: Mapping[Path, Path] | None = None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Split files by person into a datalist.
 
@@ -83,6 +88,7 @@ def build_datalist(
         output_folder: where the JSON will be; images below it are written relative to it, others absolute.
         rule: subjects and split.
         name: of the study.
+        replaced: files to be listed in the place of some images; the original still names the subject.
 
     Returns:
         The datalist, and the files that a table puts in no section.
@@ -100,7 +106,7 @@ def build_datalist(
             left_out.append(image)
             continue
         subject = (row.subject if row else None) or subject
-        entry = {"image": _written(image, output_folder), "subject": subject}
+        entry = {"image": _written((replaced or {}).get(image, image), output_folder), "subject": subject}
         if row and row.person:
             entry["person"] = row.person
         entries.append((entry, row.section if row else None, image))

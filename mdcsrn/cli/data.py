@@ -1,0 +1,178 @@
+"""``mdcsrn data``: datalists from a folder, from HCP, and from the embedded sample."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from mdcsrn.errors import ConfigError, DataError, MdcsrnError
+
+_path = click.Path(path_type=Path)
+_output = click.option("-o", "--output", required=True, type=_path, metavar="DATALIST", help="JSON file to write.")
+_seed = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Who goes where.")
+_table = click.option("--subjects-table", type=_path, metavar="F", help="TSV or CSV that fixes persons or the split.")
+
+
+@click.group("data")
+def group() -> None:
+    """Prepare a datalist with a split by subject."""
+
+
+@group.command("sample")
+@click.option("-o", "--output", required=True, type=_path, metavar="DIR", help="Folder to make it in.")
+@click.option("--subjects", default=8, show_default=True, type=click.IntRange(1, 999), help="How many.")
+@_seed
+def sample(output: Path, subjects: int, seed: int) -> None:
+    """Make the embedded demonstration cohort.
+
+    Synthetic variants of the MNI152 template at 2 mm: a demonstration, not a result.
+    """
+    from mdcsrn.data.sample import make_sample
+
+    click.echo(make_sample(output, subjects, seed))
+
+
+@group.command("folder")
+@click.argument("folder", metavar="DIR", type=_path)
+@_output
+@click.option("--split", nargs=3, type=float, default=(0.8, 0.1, 0.1), show_default=True,
+              help="Shares of training, validation, test.")  # fmt: skip
+@_seed
+@_table
+@click.option("--subject-regex", metavar="R", help="First group names the subject in a path.")
+@click.option("--crop-kspace", type=_path, metavar="OUTDIR", help="Write interpolated scans at their acquired matrix.")
+@click.option("--check-band/--no-check-band", default=True, help="Look for interpolated scans (reads every voxel).")
+def from_folder(
+    folder: Path,
+    output: Path,
+    split: tuple[float, float, float],
+    seed: int,
+    subjects_table: Path | None,
+    subject_regex: str | None,
+    crop_kspace: Path | None,
+    check_band: bool,
+) -> None:
+    """List the NIfTI files below DIR, split by subject.
+
+    A subject is named by --subjects-table, --subject-regex, BIDS sub-XX, or the file name up to the first _. Scans
+    with an empty outer band of k-space are reported: they would teach blur. Files that cannot be used are listed and
+    left out, and the exit code is then 3.
+    """
+    from mdcsrn.data.datalist import SplitRule, build_datalist, find_images, write_datalist
+    from mdcsrn.data.inspect import inspect_image
+    from mdcsrn.data.split import FRACTIONS, read_subjects_table
+
+    if crop_kspace is not None and not check_band:
+        raise ConfigError("--crop-kspace needs --check-band", remedy="leave --no-check-band out")
+    table = read_subjects_table(subjects_table) if subjects_table is not None else None
+    rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed, subject_regex, table)
+    images = find_images(folder)
+    if crop_kspace is not None:  # crops of an earlier call are no scans of their own
+        images = [image for image in images if not image.resolve().is_relative_to(crop_kspace.resolve())]
+    good: list[Path] = []
+    replaced: dict[Path, Path] = {}
+    failures: list[MdcsrnError] = []
+    empty = 0
+    hidden = len(images) < 20 or not sys.stderr.isatty()
+    with click.progressbar(images, label="reading", file=sys.stderr, hidden=hidden) as progress:
+        for image in progress:
+            crop = crop_kspace / image.relative_to(folder) if crop_kspace is not None else None
+            try:
+                facts = inspect_image(image, check_band, crop)
+            except DataError as error:
+                failures.append(error)
+                continue
+            good.append(image)
+            empty += facts.empty
+            if facts.cropped is not None:
+                replaced[image] = facts.cropped
+            click.echo(facts.row(image.relative_to(folder).as_posix()))
+    if not good:
+        raise (
+            DataError(f"no file of {folder} can be used", got=f"the first: {failures[0]}")
+            if failures
+            else DataError(f"{folder} holds no scans besides the cropped ones")
+        )
+    content, left_out = build_datalist(good, folder, output.parent, rule, replaced=replaced)
+    write_datalist(content, output)
+    _report(content, output, [f"left out by the table: {image}" for image in left_out])
+    if empty and not replaced:
+        click.echo(f"warning: {empty} of {len(good)} scans have an empty outer band: they teach blur. --crop-kspace "
+                   "DIR brings them to their acquired matrix.", err=True)  # fmt: skip
+    _raise_all(failures, len(images), "files cannot be used")
+
+
+@group.command("hcp")
+@click.argument("folder", metavar="DIR", type=_path)
+@_output
+@click.option("--unprocessed", is_flag=True, help="The scanner's T1w_MPR1 instead of T1w_acpc_dc_restore.")
+@click.option("--fetch", is_flag=True, help="First fetch what is missing from S3, with your own AWS keys.")
+@click.option("--subjects", multiple=True, metavar="IDS", help="To fetch; several with commas, or repeat the option.")
+@click.option("--subjects-file", type=_path, metavar="F", help="To fetch, one a line.")
+@_seed
+@_table
+def hcp(
+    folder: Path,
+    output: Path,
+    unprocessed: bool,
+    fetch: bool,
+    subjects: tuple[str, ...],
+    subjects_file: Path | None,
+    seed: int,
+    subjects_table: Path | None,
+) -> None:
+    """List HCP subjects in DIR, split 780/111/111/111 in proportion.
+
+    DIR holds one folder a subject, in HCP's own layout; any subset will do.
+    """
+    from mdcsrn.data import hcp as layout
+    from mdcsrn.data.datalist import SplitRule, build_datalist, write_datalist
+    from mdcsrn.data.split import read_subjects_table
+
+    wanted = [name for words in subjects for name in re.split(r"[,\s]+", words) if name]
+    wanted += layout.read_subjects_file(subjects_file) if subjects_file is not None else []
+    wanted = layout.unique(wanted)
+    if fetch != bool(wanted):
+        raise ConfigError("--fetch goes with --subjects or --subjects-file", got=", ".join(wanted) or "no subject")
+    table = read_subjects_table(subjects_table) if subjects_table is not None else None
+    failures: list[MdcsrnError] = []
+    if fetch:
+        client = layout.connect()
+        for subject in wanted:
+            try:
+                path, fetched = layout.fetch_subject(client, folder, subject, unprocessed)
+                click.echo(f"{'fetched' if fetched else 'present'}  {path}")
+            except layout.MissingSubjectError as error:
+                failures.append(error)
+    if len(failures) == 1 == len(wanted):
+        raise failures[0]
+    images = layout.find_subjects(folder, unprocessed)
+    rule = SplitRule(layout.PUBLISHED_SPLIT, seed, layout.FOLDER_IS_SUBJECT, table)
+    content, left_out = build_datalist(images, folder, output.parent, rule, "HCP T1w")
+    write_datalist(content, output)
+    _report(content, output, [f"left out by the table: {image}" for image in left_out])
+    _raise_all(failures, len(wanted), "subjects could not be fetched")
+
+
+def _report(content: dict[str, object], output: Path, notes: list[str]) -> None:
+    """Sizes of the sections, and where the list is."""
+    from mdcsrn.data.datalist import SECTIONS
+
+    for note in notes:
+        click.echo(note, err=True)
+    sizes = [f"{len(entries)} {key}" for key in SECTIONS if isinstance(entries := content.get(key), list)]
+    click.echo(f"{output}: {', '.join(sizes)}")
+    empty = [key for key in ("validation", "test") if not content.get(key)]
+    if empty:
+        click.echo(f"warning: nobody is in {' and '.join(empty)}", err=True)
+
+
+def _raise_all(failures: list[MdcsrnError], total: int, what: str) -> None:
+    """List what went wrong with single files after the rest was done; the exit code tells."""
+    for failure in failures:
+        click.echo(f"left out: {failure}", err=True)
+    if failures:
+        raise DataError(f"{len(failures)} of {total} {what}; the rest is listed")

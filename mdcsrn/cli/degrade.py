@@ -1,0 +1,70 @@
+"""``mdcsrn degrade``: what a shorter scan would have given of a volume, with a record of how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdcsrn.errors import OutputError
+
+if TYPE_CHECKING:
+    from mdcsrn.io import Volume
+    from mdcsrn.kspace import DegradationSpec
+
+
+@click.command("degrade")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="NIfTI file; a .json goes with it."
+)
+@click.option("--spec", required=True, metavar="FILE", help="Degradation file, or a preset such as hcp_2x2.")
+@click.option("--grid", type=click.Choice(["reference", "acquired"]), help="Output grid; default: the spec's own.")
+def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
+    """Degrade a NIfTI volume in k-space.
+
+    The result has the input's intensity unit and the exact affine of its grid. Without noise it is signed: nothing
+    is clipped.
+    """
+    from mdcsrn.io import read_volume
+    from mdcsrn.kspace import load_spec
+    from mdcsrn.resources import config
+
+    degradation = load_spec(config(spec, "degradation"))
+    if grid is not None:
+        degradation = dataclasses.replace(degradation, grid=grid)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise OutputError(f"the output {output} is the input", remedy="choose another name")
+    write_degraded(read_volume(source), source, output, degradation)
+
+
+def write_degraded(volume: Volume, source: Path, output: Path, spec: DegradationSpec) -> None:
+    """Degrade and write volume and sidecar; either both are there in the end, or neither is new."""
+    import torch
+
+    import mdcsrn
+    from mdcsrn.files import atomic_path, atomic_write_text, sha256
+    from mdcsrn.io import nifti_stem, write_volume
+    from mdcsrn.kspace import degrade, grid_affine
+
+    image = degrade(torch.from_numpy(volume.array), spec)
+    affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, image.shape).numpy()
+    result = volume.replace(image.numpy(), affine)
+    with atomic_path(output) as temporary:
+        write_volume(result, temporary, like=source)
+        record = {
+            "software": f"mdcsrn {mdcsrn.__version__}",
+            "degradation": spec.to_dict(),
+            "degradation_sha256": spec.sha256,
+            "source": Path(os.path.relpath(source.resolve(), output.resolve().parent)).as_posix(),
+            "source_sha256": sha256(source),
+            "output_sha256": sha256(temporary),
+            "shape": list(result.shape),
+            "spacing_mm": list(result.spacing),
+            "warnings": list(volume.warnings),
+        }
+        atomic_write_text(output.with_name(nifti_stem(output) + ".json"), json.dumps(record, indent=2) + "\n")

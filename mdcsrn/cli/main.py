@@ -1,0 +1,64 @@
+"""The command ``mdcsrn``: finds its sub-commands by name, shows errors as one line, and exits with their code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from mdcsrn import __version__
+from mdcsrn.errors import MdcsrnError, root_error
+
+COMMANDS = {
+    "data": "mdcsrn.cli.data:group",
+    "degrade": "mdcsrn.cli.degrade:command",
+    "evaluate": "mdcsrn.cli.evaluate:command",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for, and whose errors are shown without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; an error of the project ends the process with one line and its exit code.
+
+        The signature is click's own.
+        """
+        try:
+            return super().main(*args, **kwargs)
+        except Exception as error:
+            ours = root_error(error)
+            if ours is None:
+                raise
+            _show(ours)
+
+
+def _show(error: MdcsrnError) -> NoReturn:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mdcsrn")
+def main() -> None:
+    """3D super-resolution of brain MRI.
+
+    Training, evaluation and inference of a bundle run with `python -m monai.bundle`; these commands prepare data and
+    work on single files. Exit codes: 0 done, 2 wrong usage, 3 files, 4 settings, 5 checkpoints, 6 training, 7 output,
+    8 a missing package.
+    """

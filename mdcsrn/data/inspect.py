@@ -1,0 +1,79 @@
+"""A scan before training: its geometry, empty outer band and oddities, and its crop to the acquired matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdcsrn.data.band import AxisBand, crop_to_band, detect_band
+from mdcsrn.errors import DataError
+from mdcsrn.io import read_header, read_volume, write_volume
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One line of the table that ``mdcsrn data folder`` prints.
+
+    Attributes:
+        shape: (D, H, W).
+        spacing: millimetres per axis.
+        bands: of the three axes, or None where they were not looked at.
+        warnings: oddities of the header.
+        cropped: the file at the acquired matrix, where one was written.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, float, float]
+    bands: tuple[AxisBand, AxisBand, AxisBand] | None
+    warnings: tuple[str, ...]
+    cropped: Path | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True where an axis has an empty outer band."""
+        return self.bands is not None and any(band.empty for band in self.bands)
+
+    def row(self, name: str) -> str:
+        """The line, columns parted by two spaces."""
+        shape = "x".join(map(str, self.shape))
+        spacing = "x".join(f"{edge:.3f}" for edge in self.spacing)
+        parts = [f"{name:<44}", f"{shape:<12}", f"{spacing:<18}", self.band_words(), *self.warnings]
+        return "  ".join(parts).rstrip()
+
+    def band_words(self) -> str:
+        """Acquired share of each axis's band; a dash where it was not looked at or the axis is too short."""
+        if self.bands is None:
+            return "band not checked"
+        shares = ["-" if not band.assessed else f"{band.fraction:.2f}" for band in self.bands]
+        words = f"band {' '.join(shares)}"
+        if not self.empty:
+            return words
+        steps = ", ".join(f"{b.step_db:.0f} dB on axis {i}" for i, b in enumerate(self.bands) if b.empty)
+        return f"{words} EMPTY OUTER BAND ({steps})" + (f" -> {self.cropped}" if self.cropped else "")
+
+
+def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None) -> ImageFacts:
+    """Read a scan and say what training should know of it.
+
+    Args:
+        image: NIfTI file.
+        check_band: read the voxels and look for an empty outer band; else only the header is read.
+        crop: where to write the scan at its acquired matrix, if its band is empty.
+
+    Raises:
+        DataError: the file cannot be used.
+        OutputError: the crop cannot be written.
+    """
+    if not check_band:
+        header = read_header(image)
+        if len(header.shape) != 3:
+            raise DataError(
+                f"{image} is not one 3D volume", got=f"shape {header.shape}", allowed="three axes (D, H, W)"
+            )
+        return ImageFacts(header.shape, header.spacing, None, header.warnings)
+    volume = read_volume(image)
+    bands = detect_band(volume.array)
+    cropped = None
+    if crop is not None and any(band.empty for band in bands):
+        cropped = write_volume(crop_to_band(volume, bands), crop, like=image)
+    return ImageFacts(volume.shape, volume.spacing, bands, volume.warnings, cropped)
