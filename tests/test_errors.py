@@ -25,8 +25,8 @@ def test_message_says_what_got_allowed_and_remedy():
 def test_exit_codes():
     codes = {kind.__name__: kind.exit_code for kind in FAMILY}
     assert codes == {
-        "MdcsrnError": 1, "DataError": 3, "GeometryError": 3, "ConfigError": 4, "CheckpointError": 5, "TrainingError": 6,
-        "OutputError": 7, "MissingDependencyError": 8,
+        "MdcsrnError": 1, "DataError": 3, "GeometryError": 3, "ConfigError": 4, "CheckpointError": 5,
+        "TrainingError": 6, "OutputError": 7, "MissingDependencyError": 8,
     }  # fmt: skip
     assert issubclass(GeometryError, DataError)
 
@@ -52,13 +52,9 @@ def test_root_error_behind_monai():
 
 
 def test_root_error_is_the_innermost():
-    try:
-        try:
-            raise DataError("inner")
-        except DataError as inner:
-            raise errors.TrainingError("outer") from inner
-    except errors.TrainingError as outer:
-        assert root_error(outer).what == "inner"
+    outer, middle = errors.TrainingError("outer"), RuntimeError("foreign")
+    outer.__cause__, middle.__context__ = middle, DataError("inner")
+    assert root_error(outer).what == "inner"
 
 
 def test_root_error_of_foreign_and_circular_chains():

@@ -99,6 +99,22 @@ def test_certificate_figures():
     assert certify(1.01 * truth, measured, spec).relative_error == pytest.approx(0.01, rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["hamming", "gaussian", "tukey"])
+def test_certificate_with_apodisation(kind):
+    shape, spec, threshold = (7, 12, 16), DegradationSpec((1, 2, 2), window=kind), 0.6
+    truth, result = random(shape, 1), random(shape, 2)
+    measured = degrade(truth, spec)
+    weights = window(shape, spec).expand(shape).numpy()
+    bound = weights >= threshold
+    target = numpy_fft(measured.numpy())[bound]
+    expected = np.linalg.norm((weights * numpy_fft(result.numpy()))[bound] - target) / np.linalg.norm(target)
+    certificate = certify(result, measured, spec, threshold)
+    assert certificate.relative_error == pytest.approx(expected, rel=1e-10)
+    assert certificate.bound_share == pytest.approx(bound.mean(), rel=1e-12)
+    assert certificate.threshold == threshold
+    assert certify(truth, measured, spec).relative_error < 1e-12
+
+
 def test_certificate_in_float32_and_with_noise():
     spec = DegradationSpec((1, 2, 2), noise=0.01)
     truth = random((12, 16, 16), 1, torch.float32).abs()

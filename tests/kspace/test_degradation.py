@@ -58,7 +58,8 @@ def test_hash_is_that_of_the_canonical_json_and_every_field_counts():
 @pytest.mark.parametrize(
     "values",
     [
-        {"reduction": (1, 2)}, {"reduction": (0.5, 2, 2)}, {"reduction": (1, math.inf, 1)}, {"reduction": (1, math.nan, 1)},
+        {"reduction": (1, 2)}, {"reduction": (0.5, 2, 2)}, {"reduction": (1, math.inf, 1)},
+        {"reduction": (1, math.nan, 1)},
         {"reduction": "122"}, {"reduction": (True, 2, 2)}, {"reduction": 2}, {"noise": -0.1}, {"noise": math.nan},
         {"noise": "0.1"}, {"partial_fourier": (0.5, 1, 1)}, {"partial_fourier": (1.1, 1, 1)}, {"grid": "small"},
         {"seed": -1}, {"seed": 1.5}, {"seed": True}, {"window": "hann"},
@@ -151,6 +152,15 @@ def test_noise_is_rician():
     assert tissue.var() == pytest.approx(rice.var(), rel=0.05)
     assert stats.kstest(air, stats.rayleigh(scale=sigma).cdf).pvalue > 1e-3
     assert stats.kstest(tissue, rice.cdf).pvalue > 1e-3
+
+
+def test_real_and_imaginary_noise_are_independent():
+    """Were they one draw, the noise of each voxel would repeat at the mirrored voxel."""
+    x = torch.zeros((17, 17, 17), dtype=torch.float64)
+    x[6:11, 6:11, 6:11] = 100.0
+    y = degrade(x, DegradationSpec((1, 1, 1), noise=0.05, seed=2))
+    air = x == 0
+    assert abs(np.corrcoef(y[air].numpy(), y.flip(0, 1, 2)[air].numpy())[0, 1]) < 0.05
 
 
 def test_noise_enters_the_measured_band_alone():

@@ -1,4 +1,4 @@
-"""Windows and the low-pass against NumPy and SciPy formulae on the unshifted spectrum, in exact fractions at the edge."""
+"""Windows and the low-pass against NumPy and SciPy formulae, with exact fractions at the band edge."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import torch
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.networks import Critic, architecture, build_network
+from mdcsrn.networks.critic import PointwiseDown
 
 SMALL = {"base_channels": 4, "patch_size": 16}  # the exact presets with less to compute
 
@@ -95,6 +96,19 @@ def test_light_takes_any_size_and_drops_nothing(shape):
     x = random((1, 1, *shape)).requires_grad_(True)
     critic(x).sum().backward()
     assert int((x.grad == 0).sum()) == 0  # the last planes of odd sizes too
+
+
+def test_each_halving_pads_odd_sizes_and_drops_nothing():
+    down = PointwiseDown(1, 2)
+    x = random((1, 1, 5, 6, 7)).requires_grad_(True)
+    y = down(x)
+    assert y.shape == (1, 2, 3, 3, 4)
+    y.sum().backward()
+    assert int((x.grad == 0).sum()) == 0
+    # Space-to-depth and a 1x1x1 convolution, said in another way: cells of eight voxels times one matrix.
+    cells = torch.nn.functional.pad(x.detach(), (0, 1, 0, 0, 0, 1)).reshape(3, 2, 3, 2, 4, 2).permute(0, 2, 4, 1, 3, 5)
+    expected = cells.reshape(3, 3, 4, 8) @ down.conv.weight.reshape(2, 8).T
+    torch.testing.assert_close(y[0], expected.permute(3, 0, 1, 2))
 
 
 def test_sizes_that_are_refused():

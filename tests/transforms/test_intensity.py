@@ -83,6 +83,13 @@ def test_half_precision_predictions_come_back_in_float32():
     torch.testing.assert_close(out.as_tensor(), volume().as_tensor(), rtol=1e-2, atol=0)
 
 
+def test_inverse_of_half_precision_is_float32():
+    transform = ScaleByPercentiled("image")
+    item = transform({"image": volume()})
+    back = transform.inverse({"image": item["image"].to(torch.bfloat16)})["image"]
+    assert back.dtype == torch.float32
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_monai_invertd(workers):
     pre, data, batch = loaded(workers)

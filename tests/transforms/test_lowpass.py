@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch, list_data_collate
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Flip, MapTransform, Transform
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.kspace import DegradationSpec, degrade, grid_affine
@@ -38,6 +38,16 @@ def test_meta_is_kept_and_the_degradation_recorded():
     assert torch.equal(y.affine, AFFINE)
     assert recorded_degradation(y) == SPEC
     assert recorded_degradation(y.meta) == SPEC
+
+
+def test_applied_operations_are_kept_and_not_shared():
+    x = Flip(spatial_axis=2)(volume())
+    y = KSpaceLowPass(SPEC)(x)
+    assert [op["class"] for op in y.applied_operations] == ["Flip"]
+    y.meta["filename_or_obj"] = "other"
+    y.applied_operations.clear()
+    assert x.meta["filename_or_obj"] == "sub-01_T1w.nii.gz"
+    assert len(x.applied_operations) == 1
 
 
 def test_acquired_grid_moves_the_affine():
