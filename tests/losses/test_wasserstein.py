@@ -124,7 +124,7 @@ def test_critic_gradients_against_finite_differences():
         moved = Smooth()
         with torch.no_grad():
             moved.weight.copy_(critic.weight + step * direction)
-        values.append(float(gradient_penalty(moved, real, fake, c)))
+        values.append(gradient_penalty(moved, real, fake, c).item())
     slope = float((critic.weight.grad * direction).sum())
     assert (values[1] - values[0]) / 2e-2 == pytest.approx(slope, rel=2e-2)
 
