@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mdcsrn.errors import DataError, GeometryError
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
+FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
 SMALLEST_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
 
 
@@ -103,7 +104,8 @@ def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     Returns:
         Length per array axis, millimetres.
     """
-    x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
+    with np.errstate(over="ignore"):  # of a damaged header: infinite, and refused where it matters
+        x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
     return float(x), float(y), float(z)
 
 
@@ -115,8 +117,8 @@ def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         name: of the file, for the error.
 
     Raises:
-        GeometryError: wrong shape, not finite, a last row other than 0 0 0 1, dependent axes, or a voxel edge outside
-            1e-3 to 1e3 mm.
+        GeometryError: wrong shape, not finite, a last row other than 0 0 0 1, dependent axes, a voxel edge outside
+            1e-3 to 1e3 mm, or a position beyond a kilometre.
     """
     matrix = np.array(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
@@ -130,6 +132,13 @@ def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
             f"{name} has an impossible voxel size",
             got=" x ".join(f"{s:g}" for s in spacing) + " mm",
             allowed=f"{low:g} to {high:g} mm per axis",
+            remedy="repair its header",
+        )
+    if np.abs(matrix[:3, 3]).max() > FARTHEST:
+        raise GeometryError(
+            f"{name} has an impossible position",
+            got=f"{matrix[:3, 3].tolist()} mm",
+            allowed=f"within {FARTHEST:g} mm",
             remedy="repair its header",
         )
     if abs(np.linalg.det(matrix[:3, :3] / spacing)) < SMALLEST_SINE:
