@@ -29,7 +29,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name.split('.')[0]}-", suffix="".join(target.suffixes), dir=target.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name.split('.')[0]}-", suffix="".join(target.suffixes), dir=target.parent
+        )
         os.close(handle)
     except OSError as error:
         raise _unwritable(target, error) from error

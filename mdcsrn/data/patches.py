@@ -1,9 +1,10 @@
 """Training patches: every random draw is a pure function of the seed and the global sample number.
 
-Sample numbers run through the whole training: batch b holds the numbers b B ... b B + B - 1, whatever the number of loader
-workers and of processes. Batches are dealt to `streams`; a stream works through groups of a few degraded volumes ("draws")
-and shuffles the patches of a group, so that a volume is degraded once and gives many patches, yet the patches of one
-batch come from different volumes. A run that is resumed asks for the next number and gets what it would have got.
+Sample numbers run through the whole training: batch b holds the numbers b B ... b B + B - 1, whatever the number of
+loader workers and of processes. Batches are dealt to `streams`; a stream works through groups of a few degraded
+volumes ("draws") and shuffles the patches of a group, so that a volume is degraded once and gives many patches, yet
+the patches of one batch come from different volumes. A resumed run asks for the next number and gets what it would
+have got.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, Randomizable
+from monai.transforms import Randomizable
 from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -82,8 +83,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         """Patch pair of a sample number.
 
         Returns:
-            ``image`` and ``label``, float32 (1, p, p, p); ``coefficient``, the sample's interpolation coefficient of the
-            gradient penalty; ``sample``.
+            ``image`` and ``label``, float32 (1, p, p, p); ``coefficient``, the sample's interpolation coefficient of
+            the gradient penalty; ``sample``.
         """
         draw, patch = self.locate(sample)
         pair = self._crop(self._draw(draw), self._random(_PATCH, sample))
@@ -146,7 +147,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return {key: convert_to_tensor(volume[key], track_meta=False)[where].clone() for key in ("image", "label")}
 
     def _apply(self, transform: Callable[[dict[str, Any]], Any], data: dict[str, Any], kind: int, number: int) -> Any:
-        if isinstance(transform, (Randomizable, Compose)):
+        if isinstance(transform, Randomizable):  # a Compose is one too, and passes the seed on
             transform.set_random_state(seed=int(self._random(kind, number, 1).integers(2**32 - 1)))
         try:
             return transform(data)

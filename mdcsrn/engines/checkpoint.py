@@ -68,7 +68,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways: zip, pickle, tensor sizes
-        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, or not one", got=_first_line(error)) from error
+        raise CheckpointError(
+            f"cannot read the checkpoint {path}: damaged, or not one", got=_first_line(error)
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is no checkpoint of this project", got=type(content).__name__)
     return content

@@ -6,6 +6,8 @@ backward) does not fit. One all-reduce of the flattened gradients does, on gloo 
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 
 import torch
@@ -32,8 +34,6 @@ def start(backend: str | None = None) -> torch.device:
     Returns:
         ``cuda:<local rank>`` or ``cpu``.
     """
-    import os
-
     cuda = torch.cuda.is_available()
     if not dist.is_initialized():
         dist.init_process_group(backend or ("nccl" if cuda else "gloo"))
@@ -42,6 +42,12 @@ def start(backend: str | None = None) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
+
+
+def only_first_process_logs() -> None:
+    """Leave progress messages to rank 0; warnings and errors come from every process."""
+    if rank() > 0:
+        logging.getLogger().setLevel(logging.WARNING)
 
 
 def stop() -> None:

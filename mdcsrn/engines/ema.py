@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -22,7 +24,7 @@ class WarmAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def __call__(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def __call__(self, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
         """Move each averaged tensor towards the current one; whole numbers are copied."""
         n = int(updates)
         weight = 1 - min(self.decay, (1 + n) / (10 + n))
@@ -33,7 +35,7 @@ class WarmAverage:
                 average.copy_(value)
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+def moving_average(network: nn.Module, decay: float = 0.999) -> AveragedModel:
     """Moving average of a network, its buffers included; ``.module`` is the averaged network.
 
     Args:

@@ -15,10 +15,12 @@ from monai.engines import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from mdcsrn.engines import distributed
 from mdcsrn.engines.checkpoint import load_network, network_state
 from mdcsrn.engines.ema import moving_average
+from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
 from mdcsrn.errors import CheckpointError, ConfigError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
@@ -45,7 +47,8 @@ class WGANGPTrainer(Trainer):
         voxel_loss: loss of (output, reference); None: L1.
         adversarial_weight: weight of the adversarial loss, >= 0.
         penalty_weight: weight of the gradient penalty, >= 0.
-        ema_decay: decay of the generator's moving average, [0, 1).
+        average: moving average of the generator (:func:`mdcsrn.engines.moving_average`), to be validated and saved;
+            None makes one with decay 0.999.
         precision: ``float32`` or ``bfloat16`` (autocast of the generator; the critic stays in float32, since a
             bfloat16 score has too few digits for the distance, and so does the penalty's double backward).
         max_gradient_norm: gradients of the generator are clipped to this 2-norm; None: not clipped.
@@ -54,7 +57,8 @@ class WGANGPTrainer(Trainer):
         generator_scheduler: learning-rate scheduler of the generator, stepped at every iteration, or None.
         critic_scheduler: the same for the critic.
         seed: of the run; stored, and a checkpoint of another seed is refused.
-        train_handlers: MONAI or Ignite handlers.
+        checkpoints: saves and restores the run; None: a run that starts anew each time.
+        train_handlers: MONAI or Ignite handlers, called in their order.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class WGANGPTrainer(Trainer):
         voxel_loss: nn.Module | None = None,
         adversarial_weight: float = 1e-3,
         penalty_weight: float = 10.0,
-        ema_decay: float = 0.999,
+        average: AveragedModel | None = None,
         precision: str = "float32",
         max_gradient_norm: float | None = 1.0,
         conditional: bool = False,
@@ -78,6 +82,7 @@ class WGANGPTrainer(Trainer):
         generator_scheduler: LRScheduler | None = None,
         critic_scheduler: LRScheduler | None = None,
         seed: int = 0,
+        checkpoints: TrainingCheckpoints | None = None,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
@@ -86,11 +91,12 @@ class WGANGPTrainer(Trainer):
             got = (adversarial_weight, penalty_weight, epoch_length)
             raise ConfigError("adversarial_weight and penalty_weight >= 0, epoch_length >= 1", got=got)
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self.generator = generator.to(device=device, memory_format=self.memory_format)
-        self.critic = critic.to(device=device, memory_format=self.memory_format)
+        self.average = average if average is not None else moving_average(generator)
+        self.generator, self.critic = generator, critic
+        for network in (generator, critic, self.average):  # in place: the optimisers keep their parameters
+            network.to(device=device, memory_format=self.memory_format)  # type: ignore[call-overload]
         distributed.broadcast(self.generator)
         distributed.broadcast(self.critic)
-        self.average = moving_average(self.generator, ema_decay)
         self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
         self.generator_scheduler, self.critic_scheduler = generator_scheduler, critic_scheduler
         self.schedule, self.seed, self.conditional = schedule, seed, conditional
@@ -105,13 +111,18 @@ class WGANGPTrainer(Trainer):
             handlers=train_handlers,
             decollate=False,
         )
+        self.checkpoints = checkpoints
+        if checkpoints is not None:
+            checkpoints.attach(self)  # after the handlers above: an epoch's checkpoint holds what they did
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]  # as MONAI's: data and epochs are the constructor's
         """Train to the end of the schedule; a run that a checkpoint says is complete returns at once.
 
         Raises:
             MdcsrnError: of the project's own kind, even where a data loader or MONAI wrapped it.
         """
+        if self.checkpoints is not None:
+            self.checkpoints.resume(self)
         if self.state.iteration >= self.state.max_epochs * self.state.epoch_length:
             self.logger.info(f"Nothing to do: {self.state.iteration} steps are done and the schedule has no more.")
             return
@@ -221,7 +232,9 @@ class WGANGPTrainer(Trainer):
         return torch.autocast(self.state.device.type, dtype=self.autocast_type, enabled=enabled)
 
     def _to_device(self, patch: Tensor) -> Tensor:
-        return patch.to(self.state.device, torch.float32, non_blocking=True).contiguous(memory_format=self.memory_format)
+        return patch.to(self.state.device, torch.float32, non_blocking=True).contiguous(
+            memory_format=self.memory_format
+        )
 
     def training_state(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not stopped; tensors and plain values."""

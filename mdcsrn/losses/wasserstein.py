@@ -46,7 +46,9 @@ def gradient_penalty(
         Scalar, differentiable with respect to the critic's parameters; not yet weighted.
     """
     if coefficient.shape != real.shape[:1]:
-        raise ConfigError("one interpolation coefficient for each sample", got=tuple(coefficient.shape), allowed=(len(real),))
+        raise ConfigError(
+            "one interpolation coefficient for each sample", got=tuple(coefficient.shape), allowed=(len(real),)
+        )
     with torch.autocast(real.device.type, enabled=False):
         c = coefficient.to(real.device, torch.float32).view(-1, *[1] * (real.ndim - 1))
         point = (c * real.detach().float() + (1 - c) * fake.detach().float()).requires_grad_(True)

@@ -2,8 +2,8 @@
 
 `original` is the critic of the published mDCSRN-GAN, `pointwise` the same with 1x1x1 convolutions. Their normalisation
 is a LayerNorm over all axes, and the published activation LeakyReLU(1) is the identity; here the slope is 0.2 unless
-asked otherwise. The 1x1x1 stride-2 convolutions of `pointwise` look directly at 1,331 of 64^3 voxels only, so `light`, the
-default, brings every voxel of a 2x2x2 cell into the channels before each 1x1x1 convolution.
+asked otherwise. The 1x1x1 stride-2 convolutions of `pointwise` look directly at 1,331 of 64^3 voxels only, so `light`,
+the default, brings every voxel of a 2x2x2 cell into the channels before each 1x1x1 convolution.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ class Critic(nn.Module):
             raise ConfigError("critic: in_channels >= 1, negative_slope in [0, 1]", got=(in_channels, negative_slope))
         if preset != "light" and (patch_size < SMALLEST_PATCH or patch_size % 16):
             raise ConfigError("critic: patch_size", got=patch_size, allowed="a multiple of 16, at least 16")
-        self.preset, self.in_channels, self.negative_slope, self.patch_size = preset, in_channels, negative_slope, patch_size
+        self.preset, self.in_channels, self.negative_slope, self.patch_size = (
+            preset,
+            in_channels,
+            negative_slope,
+            patch_size,
+        )
         self.base_channels = base_channels or (32 if preset == "light" else 64)
         base = self.base_channels
         layers: list[nn.Module] = [nn.Conv3d(in_channels, base, 3, padding=1), nn.LeakyReLU(negative_slope)]
@@ -99,7 +104,9 @@ class Critic(nn.Module):
                 remedy="set patch_size, or use the preset 'light'",
             )
         if min(size) < SMALLEST_PATCH:
-            raise GeometryError("patch too small for the critic", got=size, allowed=f"at least {SMALLEST_PATCH} per axis")
+            raise GeometryError(
+                "patch too small for the critic", got=size, allowed=f"at least {SMALLEST_PATCH} per axis"
+            )
 
 
 class PointwiseDown(nn.Module):

@@ -127,6 +127,17 @@ class MDCSRN(nn.Module):
         first, second, third = self.multiple
         return reach * first, reach * second, reach * third
 
+    @property
+    def bytes_per_voxel(self) -> float:
+        """Peak memory of a float32 forward without gradients, per voxel of the input; what a tile is planned from.
+
+        At the last concatenation its input, its output and a block's activations are alive together.
+        """
+        block_width = (2 + self.units) * self.growth
+        collected = 2 * self.growth + self.blocks * block_width
+        channels = 2 * collected + 2 * block_width
+        return 4.0 * channels / math.prod(self.multiple) + 16
+
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve.
 

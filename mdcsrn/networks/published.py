@@ -23,7 +23,7 @@ def map_published_state(state: Mapping[str, Tensor]) -> MDCSRN:
     prefix is taken off, a missing ``num_batches_tracked`` is filled in.
 
     Args:
-        state: names ``conv0, block{0-3}.denselayer{1-4}.{norm,elu,conv}, comp{0-2}, recon``, with ``.weight`` and so on.
+        state: names ``conv0, block{0-3}.denselayer{1-4}.{norm,elu,conv}, comp{0-2}, recon`` with ``.weight`` etc.
 
     Returns:
         The network with these weights and ``residual=False``, in evaluation mode.

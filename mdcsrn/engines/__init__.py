@@ -1,0 +1,23 @@
+"""Training: the WGAN-GP engine, its schedule, checkpoints and handlers."""
+
+from mdcsrn.engines.checkpoint import load_weights, save_weights
+from mdcsrn.engines.ema import moving_average
+from mdcsrn.engines.handlers import ProgressLine, WeightsSaver
+from mdcsrn.engines.resume import TrainingCheckpoints
+from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
+from mdcsrn.engines.tensorboard import TrainingBoard
+from mdcsrn.engines.wgan_gp import WGANGPTrainer
+
+__all__ = [
+    "GeneratorRate",
+    "ProgressLine",
+    "Schedule",
+    "Step",
+    "TrainingBoard",
+    "TrainingCheckpoints",
+    "WGANGPTrainer",
+    "WeightsSaver",
+    "load_weights",
+    "moving_average",
+    "save_weights",
+]

@@ -1,0 +1,74 @@
+"""Handlers of a training run: weights files at each validation, and a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+
+from mdcsrn.engines import distributed
+from mdcsrn.engines.checkpoint import save_weights
+from mdcsrn.engines.schedule import Step
+from mdcsrn.engines.wgan_gp import WGANGPTrainer
+
+
+class WeightsSaver:
+    """Writes the moving average's weights after each validation; attach it after the validation handler.
+
+    `model.pt` is the latest, `model_best.pt` the one with the highest `metric`, `model_l1.pt` the latest of the
+    voxel-loss phase.
+
+    Args:
+        folder: output folder.
+        evaluator: the validation engine.
+        metric: name of its metric to compare, higher is better.
+        facts: plain values to store beside the weights (data, degradation, seed ...).
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], evaluator: Engine, metric: str, facts: dict[str, Any] | None = None
+    ) -> None:
+        self.folder, self.evaluator, self.metric, self.facts = Path(folder), evaluator, metric, facts or {}
+        self.best: float | None = None
+
+    def attach(self, trainer: WGANGPTrainer) -> None:
+        """Write at the end of each epoch."""
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, trainer: WGANGPTrainer) -> None:
+        """Write the files that this validation calls for; only the first process writes."""
+        value = float(self.evaluator.state.metrics[self.metric])
+        better = self.best is None or value > self.best
+        self.best = value if better else self.best
+        if distributed.rank() != 0:
+            return
+        network = trainer.average.module
+        phase = trainer.schedule.step(trainer.state.iteration - 1)
+        facts = {**self.facts, "step": trainer.state.iteration, "phase": phase.value, self.metric: value}
+        names = ["model.pt"]
+        names += ["model_best.pt"] if better else []
+        names += ["model_l1.pt"] if phase is Step.VOXEL else []
+        for name in names:
+            save_weights(self.folder / name, network, facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back the best figure."""
+        self.best = state["best"]
+
+
+class ProgressLine:
+    """Ignite's progress bar with the step's losses; none where the error stream is not a terminal."""
+
+    def attach(self, trainer: WGANGPTrainer) -> None:
+        """Show one bar an epoch, from the first process."""
+        if distributed.rank() == 0 and sys.stderr.isatty():
+            bar = ProgressBar(persist=False, desc="training")
+            bar.attach(trainer, output_transform=lambda output: {output["step"]: output["loss"]})

@@ -1,0 +1,86 @@
+"""A training run that can be killed at any moment: the same command goes on where the last checkpoint stands."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ignite.engine import Events
+
+from mdcsrn.data.patches import SampleStream
+from mdcsrn.engines import distributed
+from mdcsrn.engines.checkpoint import latest_training, save_training
+from mdcsrn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mdcsrn.engines.wgan_gp import WGANGPTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """Something with a state to be kept in checkpoints."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+class TrainingCheckpoints:
+    """Saves the state of a run and restores it.
+
+    A checkpoint is written every `every` steps and after each validation, in one step; the last `keep` stay. Every
+    random draw is a function of seed and sample number, so weights, moments, averages and the step number are the
+    whole state, and the sampler is set to the saved step.
+
+    Args:
+        folder: the run's checkpoint folder.
+        sampler: the training loader's batch sampler, set to the saved step.
+        every: steps between two checkpoints, >= 1.
+        keep: checkpoints to keep, >= 1.
+        stateful: further parts by name (the best validation figure, for instance).
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        sampler: SampleStream,
+        every: int = 500,
+        keep: int = 3,
+        stateful: dict[str, Stateful] | None = None,
+    ) -> None:
+        if every < 1 or keep < 1:
+            raise ConfigError("checkpoints: every and keep are at least 1", got=(every, keep))
+        self.folder, self.sampler, self.every, self.keep = Path(folder), sampler, every, keep
+        self.stateful = stateful or {}
+
+    def resume(self, trainer: WGANGPTrainer) -> None:
+        """Load the newest good checkpoint, where there is one."""
+        found = latest_training(self.folder)
+        if found is None:
+            return
+        path, state = found
+        trainer.load_training_state(state, str(path))
+        for name, part in self.stateful.items():
+            part.load_state_dict(state["parts"][name])
+        self.sampler.start = trainer.state.iteration
+        logger.info(f"Resuming from {path} at step {trainer.state.iteration}.")
+
+    def attach(self, trainer: WGANGPTrainer) -> None:
+        """Save at iterations and epochs; attach it last, so that an epoch's validation is part of its checkpoint."""
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._between_epochs)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def _between_epochs(self, trainer: WGANGPTrainer) -> None:
+        if trainer.state.iteration % trainer.state.epoch_length:
+            self.save(trainer)
+
+    def save(self, trainer: WGANGPTrainer) -> None:
+        """Write one checkpoint now; only the first process writes."""
+        if distributed.rank() == 0:
+            parts = {name: part.state_dict() for name, part in self.stateful.items()}
+            save_training(self.folder, trainer.state.iteration, {**trainer.training_state(), "parts": parts}, self.keep)
