@@ -23,7 +23,7 @@ NEAR, FAR = 2, 6  # samples: the step falls within +-NEAR, its surroundings reac
 SMALLEST_AXIS = 32  # voxels; on shorter axes a step and a decay cannot be told apart
 FRACTIONS = (0.2, 0.95)  # of Nyquist: where an edge is looked for; an empty last twentieth does no harm
 DEEPEST = 2.5  # log10 of power: a deeper fall says no more, and its foot is the window's leakage
-BRIGHT = 0.6  # lines brighter than this share of the brightest: those in air hold magnitude noise, which has no edge
+BRIGHT = 0.6  # lines above this share of the range of brightness: those in air hold magnitude noise, without an edge
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def power_spectrum(array: NDArray[np.float32], axis: int) -> NDArray[np.float64]
     window = np.hanning(n + 2)[1:-1].astype(np.float32)
     lines = np.moveaxis(array, axis, -1).reshape(-1, n)
     brightness = lines @ window
-    lines = lines[brightness >= BRIGHT * np.percentile(brightness, 99)]
+    darkest = brightness.min()
+    lines = lines[brightness - darkest >= BRIGHT * (np.percentile(brightness, 99) - darkest)]
     power = np.abs(fft.rfft((lines - lines.mean()) * window, axis=-1)) ** 2
     return np.log10(power.mean(axis=0, dtype=np.float64) + np.finfo(np.float32).tiny)
 
