@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
 from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -147,8 +146,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return {key: convert_to_tensor(volume[key], track_meta=False)[where].clone() for key in ("image", "label")}
 
     def _apply(self, transform: Callable[[dict[str, Any]], Any], data: dict[str, Any], kind: int, number: int) -> Any:
-        if isinstance(transform, Randomizable):  # a Compose is one too, and passes the seed on
-            transform.set_random_state(seed=int(self._random(kind, number, 1).integers(2**32 - 1)))
+        reseed = getattr(transform, "set_random_state", None)  # MONAI's Randomizable; a Compose passes it on
+        if reseed is not None:
+            reseed(seed=int(self._random(kind, number, 1).integers(2**32 - 1)))
         try:
             return transform(data)
         except Exception as error:  # MONAI wraps what a transform raises

@@ -2,13 +2,15 @@
 
 from mdcsrn.engines.checkpoint import load_weights, save_weights
 from mdcsrn.engines.ema import moving_average
-from mdcsrn.engines.handlers import ProgressLine, WeightsSaver
+from mdcsrn.engines.evaluator import Evaluator
+from mdcsrn.engines.handlers import ProgressLine, WeightsSaver, every
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
 
 __all__ = [
+    "Evaluator",
     "GeneratorRate",
     "ProgressLine",
     "Schedule",
@@ -17,6 +19,7 @@ __all__ = [
     "TrainingCheckpoints",
     "WGANGPTrainer",
     "WeightsSaver",
+    "every",
     "load_weights",
     "moving_average",
     "save_weights",

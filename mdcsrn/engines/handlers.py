@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ class WeightsSaver:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back the best figure."""
         self.best = state["best"]
+
+
+def every(steps: int) -> Callable[[Engine, int], bool]:
+    """Event filter that lets every `steps`-th iteration of the whole run pass, for handlers that take a function."""
+
+    def passes(engine: Engine, _: int) -> bool:
+        return engine.state.iteration % steps == 0
+
+    return passes
 
 
 class ProgressLine:

@@ -1,0 +1,57 @@
+"""The scans of an inference run: a file, a folder, or, with nothing given, a degraded subject of the embedded sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdcsrn.data.datalist import find_images, load_datalist
+from mdcsrn.data.sample import sample_datalist
+from mdcsrn.errors import DataError
+from mdcsrn.io import Volume, nifti_stem, read_volume, write_volume
+from mdcsrn.kspace import DegradationSpec, degrade
+
+
+def scans(
+    source: str | os.PathLike[str], dataset_dir: str | os.PathLike[str], degradation: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """Scans to be restored, as a MONAI data list.
+
+    Args:
+        source: a NIfTI file or a folder of them; empty: the embedded sample's test subjects, degraded.
+        dataset_dir: where the sample is kept.
+        degradation: plain values of the degradation for the sample; the grid stays the reference grid.
+
+    Returns:
+        ``[{"image": path}, ...]``.
+
+    Raises:
+        DataError: no such file or folder, or a folder without NIfTI files.
+    """
+    if not str(source):
+        return [{"image": str(path)} for path in _degraded_sample(dataset_dir, degradation)]
+    path = Path(source)
+    if path.is_dir():
+        return [{"image": str(image)} for image in find_images(path)]
+    if not path.is_file():
+        raise DataError(f"no such scan: {path}", remedy="give a NIfTI file, or a folder of them")
+    return [{"image": str(path)}]
+
+
+def _degraded_sample(dataset_dir: str | os.PathLike[str], degradation: Mapping[str, Any]) -> list[Path]:
+    spec = DegradationSpec.from_dict(degradation)
+    datalist = sample_datalist(dataset_dir)
+    folder = Path(datalist).parent / f"degraded-{spec.sha256[:12]}"
+    made = []
+    for entry in load_datalist(datalist, "test"):
+        target = folder / f"{nifti_stem(entry['image'])}.nii.gz"
+        if not target.is_file():
+            volume = read_volume(entry["image"])
+            low = degrade(torch.from_numpy(volume.array), spec).numpy()
+            write_volume(Volume(low, volume.affine), target)
+        made.append(target)
+    return made
