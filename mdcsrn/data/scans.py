@@ -1,4 +1,4 @@
-"""The scans of an inference run: a file, a folder, or, with nothing given, a degraded subject of the embedded sample."""
+"""The scans of an inference run: a file, a folder, or, with nothing given, degraded subjects of the embedded sample."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mdcsrn.errors import root_error
 class Evaluator(SupervisedEvaluator):
     """:class:`monai.engines.SupervisedEvaluator` that raises this project's error where MONAI wrapped one."""
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]  # as MONAI's
         """Run over the data loader once.
 
         Args:
