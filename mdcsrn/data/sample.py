@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from tqdm import tqdm
 
 import mdcsrn
 from mdcsrn.data.datalist import SplitRule, build_datalist, write_datalist
@@ -94,7 +95,7 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
     template = load_template()
     coefficients = ndimage.spline_filter(template.array, order=3, output=np.float32)
     images = []
-    for number in range(1, subjects + 1):
+    for number in tqdm(range(1, subjects + 1), desc="demonstration cohort", disable=None):  # a bar on a terminal only
         volume = make_subject(template, coefficients, recipe, number)
         images.append(write_volume(volume, root / f"sub-{number:03d}_T1w.nii.gz", dtype=np.int16))
     content, _ = build_datalist(images, root, root, SplitRule(FRACTIONS, seed), "mdcsrn demonstration cohort")
