@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.data import CacheDataset, Dataset, PersistentDataset
@@ -32,7 +33,7 @@ def cached(
         MdcsrnError: a volume cannot be used; the file is named.
     """
     if str(cache_dir):
-        return PersistentDataset(items, transform, cache_dir=cache_dir)
+        return PersistentDataset(items, transform, cache_dir=Path(cache_dir))
     try:
         return CacheDataset(items, transform, cache_rate=cache_rate)
     except Exception as error:  # MONAI wraps what a transform raises

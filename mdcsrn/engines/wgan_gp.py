@@ -24,8 +24,7 @@ from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
 from mdcsrn.errors import CheckpointError, ConfigError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+from mdcsrn.networks.precision import autocast, check_precision
 
 
 class WGANGPTrainer(Trainer):
@@ -85,8 +84,6 @@ class WGANGPTrainer(Trainer):
         checkpoints: TrainingCheckpoints | None = None,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
         if adversarial_weight < 0 or penalty_weight < 0 or epoch_length < 1:
             got = (adversarial_weight, penalty_weight, epoch_length)
             raise ConfigError("adversarial_weight and penalty_weight >= 0, epoch_length >= 1", got=got)
@@ -94,7 +91,10 @@ class WGANGPTrainer(Trainer):
         self.average = average if average is not None else moving_average(generator)
         self.generator, self.critic = generator, critic
         for network in (generator, critic, self.average):  # in place: the optimisers keep their parameters
-            network.to(device=device, memory_format=self.memory_format)  # type: ignore[call-overload]
+            network.to(device)
+            for weight in network.parameters():
+                if weight.ndim == 5:  # Module.to(memory_format) refuses the 4-axis LayerNorm of two critics
+                    weight.data = weight.data.contiguous(memory_format=self.memory_format)
         distributed.broadcast(self.generator)
         distributed.broadcast(self.critic)
         self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
@@ -102,7 +102,7 @@ class WGANGPTrainer(Trainer):
         self.schedule, self.seed, self.conditional = schedule, seed, conditional
         self.voxel_loss = voxel_loss if voxel_loss is not None else nn.L1Loss()
         self.adversarial_weight, self.penalty_weight = adversarial_weight, penalty_weight
-        self.autocast_type, self.max_gradient_norm = PRECISIONS[precision], max_gradient_norm
+        self.precision, self.max_gradient_norm = check_precision(precision), max_gradient_norm
         super().__init__(
             device=device,
             max_epochs=schedule.epochs(epoch_length),
@@ -228,8 +228,7 @@ class WGANGPTrainer(Trainer):
             )
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.autocast_type is not None
-        return torch.autocast(self.state.device.type, dtype=self.autocast_type, enabled=enabled)
+        return autocast(self.state.device.type, self.precision)
 
     def _to_device(self, patch: Tensor) -> Tensor:
         return patch.to(self.state.device, torch.float32, non_blocking=True).contiguous(

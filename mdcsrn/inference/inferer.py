@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.tiling import plan_core, plan_tiles
+from mdcsrn.networks.precision import autocast, check_precision
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GIB = 1 << 30
 
 
@@ -38,12 +38,10 @@ class ExactTiledInferer(Inferer):
         progress: bool = False,
     ) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ConfigError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
         if not max_memory > 0:
             raise ConfigError("max_memory is in GiB", got=max_memory, allowed="> 0")
         self.max_memory, self.core, self.margin = max_memory, core, margin
-        self.precision, self.progress = precision, progress
+        self.precision, self.progress = check_precision(precision), progress
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Run the network.
@@ -79,7 +77,7 @@ class ExactTiledInferer(Inferer):
 
     def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
         tile = tile.contiguous(memory_format=torch.channels_last_3d)  # the faster layout for oneDNN and cuDNN alike
-        with torch.autocast(tile.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
+        with autocast(tile.device.type, self.precision):
             return network(tile, *args, **kwargs).float()
 
     def _max_voxels(self, inputs: Tensor, network: Callable[..., Tensor]) -> int:
