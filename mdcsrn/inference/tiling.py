@@ -47,8 +47,7 @@ def plan_tiles(
             raise ConfigError(
                 "a tile's core is a positive multiple of the network's factor", got=tuple(core), allowed=step
             )
-    # a margin that is no multiple would put a tile's origin between two cells
-    whole = [math.ceil(m / step) * step for m, step in zip(margin, multiple, strict=True)]
+    whole = _whole(margin, multiple)
     axes = [
         [(start, min(start + edge, size)) for start in range(0, size, edge)]
         for size, edge in zip(shape, core, strict=True)
@@ -80,6 +79,7 @@ def plan_core(
     Raises:
         ConfigError: not even the smallest tile fits.
     """
+    margin = _whole(margin, multiple)
     best: tuple[int, int, tuple[int, int, int]] | None = None
     for counts in itertools.product(*(_counts(n, step) for n, step in zip(shape, multiple, strict=True))):
         core = [math.ceil(math.ceil(n / c) / m) * m for n, c, m in zip(shape, counts, multiple, strict=True)]
@@ -102,6 +102,11 @@ def plan_core(
             remedy="allow more memory",
         )
     return best[2]
+
+
+def _whole(margin: Sequence[int], multiple: Sequence[int]) -> list[int]:
+    """Margins in whole cells: one that is no multiple would put a tile's origin between two cells."""
+    return [math.ceil(m / step) * step for m, step in zip(margin, multiple, strict=True)]
 
 
 def _axis(span: tuple[int, int], margin: int, size: int) -> tuple[slice, slice, slice]:
