@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +14,14 @@ import torch
 from torch import nn
 
 from mdcsrn import __version__
-from mdcsrn.errors import CheckpointError
+from mdcsrn.errors import CheckpointError, MdcsrnError
 from mdcsrn.files import atomic_path
 from mdcsrn.networks import architecture, build_network
 
 FORMAT = 1
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
+
+logger = logging.getLogger(__name__)
 
 
 def save_weights(path: str | os.PathLike[str], network: nn.Module, facts: Mapping[str, Any] | None = None) -> None:
@@ -51,8 +55,12 @@ def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None)
     content = read(path)
     if "model" not in content or "network" not in content:
         raise CheckpointError(f"{path} holds no weights of this project", got=sorted(content))
+    _check_description(content["network"], path)
     if network is None:
-        network = build_network(content["network"])
+        try:
+            network = build_network(content["network"])
+        except MdcsrnError as error:
+            raise CheckpointError(f"{path} describes no network that can be built", got=str(error)) from error
     _load_network(network, content["network"], content["model"], path)
     return network.eval()
 
@@ -67,7 +75,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}", remedy="train first, or give the path of a checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways: zip, pickle, tensor sizes
+    except pickle.UnpicklingError as error:  # its message advises weights_only=False: not to be passed on
+        got = "something else than tensors and plain values"
+        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, hostile, or not one", got=got) from error
+    except Exception as error:  # a damaged file fails in many ways: zip, tensor sizes
         raise CheckpointError(
             f"cannot read the checkpoint {path}: damaged, or not one", got=_first_line(error)
         ) from error
@@ -90,15 +101,22 @@ def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping
     """
     path = Path(folder) / f"checkpoint_{iteration:09d}.pt"
     _save(path, {"format": FORMAT, "iteration": iteration, "version": __version__, **state})
-    for old in training_checkpoints(folder)[:-keep]:
+    # Later ones, if any, are damaged (this run began before them): they must not push out good ones.
+    for old in [p for p in training_checkpoints(folder) if _number(p) <= iteration][:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of saves that were killed."""
+    for half in Path(folder).glob(".checkpoint_*.pt"):
+        half.unlink(missing_ok=True)
 
 
 def training_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
     """Checkpoints of a run, oldest first; temporary files of a killed save do not count."""
     found = [p for p in Path(folder).glob("checkpoint_*.pt") if _NAME.fullmatch(p.name)]
-    return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name).group(1)))  # type: ignore[union-attr]
+    return sorted(found, key=_number)
 
 
 def latest_training(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
@@ -111,6 +129,7 @@ def latest_training(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any
         try:
             return path, read(path)
         except CheckpointError as error:
+            logger.warning(f"Passed over: {error}")
             damage = error
     if damage is not None:
         raise damage
@@ -130,6 +149,7 @@ def network_state(network: nn.Module) -> dict[str, Any]:
 def _load_network(
     network: nn.Module, stored: Mapping[str, Any], state: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> None:
+    _check_description(stored, path)
     expected = architecture(network)
     if stored != expected:
         differing = {
@@ -145,8 +165,19 @@ def _load_network(
         )
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"the weights in {path} do not fit the network", got=_first_line(error)) from error
+
+
+def _check_description(stored: object, path: str | os.PathLike[str]) -> None:
+    """Refuse what :func:`mdcsrn.networks.architecture` cannot have given."""
+    fine = isinstance(stored, Mapping) and isinstance(stored.get("name"), str)
+    if not fine or not isinstance(stored.get("arguments"), Mapping):  # type: ignore[attr-defined]
+        raise CheckpointError(f"{path} does not say which network it belongs to", got=stored)
+
+
+def _number(path: Path) -> int:
+    return int(_NAME.fullmatch(path.name).group(1))  # type: ignore[union-attr]
 
 
 def _save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from ignite.engine import Events
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import latest_training, save_training
+from mdcsrn.engines.checkpoint import latest_training, remove_leftovers, save_training
 from mdcsrn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class TrainingCheckpoints:
 
     def resume(self, trainer: WGANGPTrainer) -> None:
         """Load the newest good checkpoint, where there is one."""
+        if distributed.rank() == 0:
+            remove_leftovers(self.folder)
         found = latest_training(self.folder)
         if found is None:
             return

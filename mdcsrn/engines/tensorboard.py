@@ -60,6 +60,7 @@ class TrainingBoard:
                 self.writer.add_scalar(f"train/{name}", value, step)
         for name, optimizer in (("generator", trainer.generator_optimizer), ("critic", trainer.critic_optimizer)):
             self.writer.add_scalar(f"learning_rate/{name}", optimizer.param_groups[0]["lr"], step)
+        self.writer.flush()  # a killed run has no gap before its checkpoint
 
     def _figures(self, trainer: WGANGPTrainer) -> None:
         assert self.writer is not None

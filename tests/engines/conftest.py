@@ -1,0 +1,85 @@
+"""A small trainer with real networks and made-up batches, for the tests of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mdcsrn.data.patches import SampleStream
+from mdcsrn.engines import Schedule, WGANGPTrainer, moving_average
+from mdcsrn.networks import MDCSRN, Critic
+
+PATCH = 16
+
+
+def pair(number: int, batch: int = 2) -> dict[str, Any]:
+    """Batch `number`: a smooth reference and its blurred copy."""
+    random = torch.Generator().manual_seed(1_000 + number)
+    label = torch.rand(batch, 1, PATCH, PATCH, PATCH, generator=random)
+    image = nn.functional.avg_pool3d(label, 3, stride=1, padding=1)
+    return {"image": image, "label": label, "coefficient": torch.rand(batch, generator=random)}
+
+
+class Loader:
+    """Endless batches by number, from a sampler's start on, as the real loader."""
+
+    def __init__(self, sampler: SampleStream | None = None, change: Callable[[int, dict], None] | None = None) -> None:
+        self.sampler, self.change = sampler, change
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        number = self.sampler.start if self.sampler is not None else 0
+        while True:
+            batch = pair(number)
+            if self.change is not None:
+                self.change(number, batch)
+            yield batch
+            number += 1
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., dict[str, Any]]:
+    return pair
+
+
+@pytest.fixture
+def make_loader() -> type[Loader]:
+    return Loader
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., WGANGPTrainer]:
+    """Build a trainer; equal arguments give equal trainers."""
+
+    def make(
+        schedule: Schedule | None = None,
+        loader: Any = None,
+        conditional: bool = False,
+        critic: nn.Module | None = None,
+        generator: nn.Module | None = None,
+        decay: float = 0.9,
+        rate: float = 1e-2,
+        epoch_length: int = 5,
+        **options: Any,
+    ) -> WGANGPTrainer:
+        torch.manual_seed(0)
+        generator = generator or MDCSRN(blocks=1, units=2, growth=4)
+        critic = critic or Critic(in_channels=1 + conditional, base_channels=2, patch_size=PATCH)
+        return WGANGPTrainer(
+            device="cpu",
+            train_data_loader=loader if loader is not None else Loader(),
+            generator=generator,
+            critic=critic,
+            generator_optimizer=torch.optim.Adam(generator.parameters(), lr=rate),
+            critic_optimizer=torch.optim.Adam(critic.parameters(), lr=rate),
+            schedule=schedule or Schedule(3, 2, 2, 1, 0, 1),
+            epoch_length=epoch_length,
+            average=moving_average(generator, decay),
+            conditional=conditional,
+            **options,
+        )
+
+    return make
