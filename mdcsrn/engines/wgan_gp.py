@@ -22,7 +22,7 @@ from mdcsrn.engines.checkpoint import load_network, network_state
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
-from mdcsrn.errors import CheckpointError, ConfigError, TrainingError, root_error
+from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
 from mdcsrn.networks.precision import autocast, check_precision
 
@@ -129,7 +129,8 @@ class WGANGPTrainer(Trainer):
         try:
             super().run()
         except Exception as error:
-            raise root_error(error) or error from error
+            ours = root_error(error)
+            raise (error if ours is None else _without_worker(ours)) from error
 
     def _iteration(self, engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
         image, label = (self._to_device(batch[key]) for key in ("image", "label"))
@@ -276,3 +277,9 @@ class WGANGPTrainer(Trainer):
             raise CheckpointError(f"{source} does not fit this run", got=f"{type(error).__name__}: {error}") from error
         # Ignite counts a started epoch; the engine adds one when it enters the unfinished epoch.
         self.state.epoch = self.state.iteration // self.state.epoch_length
+
+
+def _without_worker(error: MdcsrnError) -> MdcsrnError:
+    """Undo what a loader worker does to an error: it comes back as text, a whole traceback before its own words."""
+    _, worker, words = error.what.rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")
+    return type(error)(words.strip()) if worker else error

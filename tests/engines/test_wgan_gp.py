@@ -13,6 +13,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import Schedule, TrainingCheckpoints, WGANGPTrainer
@@ -326,6 +327,19 @@ def test_an_error_of_the_loader_keeps_its_kind(make_trainer: Make, make_loader: 
 
     with pytest.raises(DataError, match=r"brain\.nii\.gz"):
         make_trainer(loader=make_loader(None, fail)).run()
+
+
+class Failing(Dataset):
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        raise DataError("brain.nii.gz is empty", got=0, remedy="leave it out")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_loader_worker_keeps_its_words_alone(make_trainer: Make, workers: int) -> None:
+    loader = DataLoader(Failing(), batch_sampler=SampleStream(2), num_workers=workers)
+    with pytest.raises(DataError) as caught:
+        make_trainer(loader=loader).run()
+    assert str(caught.value) == "brain.nii.gz is empty | got: 0 | remedy: leave it out"
 
 
 @pytest.mark.parametrize(
