@@ -107,9 +107,9 @@ def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping
     return path
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of saves that were killed."""
-    for half in Path(folder).glob(".checkpoint_*.pt"):
+def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
+    """Remove the temporary files of saves that were killed; `name` is how the files' names begin."""
+    for half in Path(folder).glob(f".{name}*-*.pt"):
         half.unlink(missing_ok=True)
 
 

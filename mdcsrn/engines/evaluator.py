@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from monai.engines import SupervisedEvaluator
 
-from mdcsrn.errors import root_error
+from mdcsrn.errors import MdcsrnError, OutputError, root_error
 
 
 class Evaluator(SupervisedEvaluator):
@@ -22,4 +24,12 @@ class Evaluator(SupervisedEvaluator):
         try:
             super().run(global_epoch)
         except Exception as error:
-            raise root_error(error) or error from error
+            raise root_error(error) or _told(error) or error from error
+
+
+def _told(error: BaseException) -> MdcsrnError | None:
+    """The writer's error that MONAI's SaveImage has turned into the text of its own: only the words are left of it."""
+    told = re.search(rf"^{OutputError.__module__}\.{OutputError.__name__}: (.+)$", str(error), re.MULTILINE)
+    if told is not None:
+        return OutputError(told[1])
+    return _told(error.__cause__) if error.__cause__ is not None else None

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import save_weights
+from mdcsrn.engines.checkpoint import remove_leftovers, save_weights
 from mdcsrn.engines.schedule import Step
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
 
@@ -38,6 +38,8 @@ class WeightsSaver:
 
     def attach(self, trainer: WGANGPTrainer) -> None:
         """Write at the end of each epoch."""
+        if distributed.rank() == 0:
+            trainer.add_event_handler(Events.STARTED, lambda: remove_leftovers(self.folder, "model"))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, trainer: WGANGPTrainer) -> None:

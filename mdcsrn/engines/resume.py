@@ -61,7 +61,7 @@ class TrainingCheckpoints:
     def resume(self, trainer: WGANGPTrainer) -> None:
         """Load the newest good checkpoint, where there is one."""
         if distributed.rank() == 0:
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, "checkpoint_")
         found = latest_training(self.folder)
         if found is None:
             return
