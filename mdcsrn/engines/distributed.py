@@ -44,6 +44,18 @@ def start(backend: str | None = None) -> torch.device:
     return device
 
 
+def share(count: int) -> range:
+    """Items that this process validates: every item in one process, or in each where there are too few to share.
+
+    Args:
+        count: number of items.
+
+    Returns:
+        Their numbers; never empty, since a process without an item would not join the others' gathering.
+    """
+    return range(rank(), count, world_size()) if count >= world_size() else range(count)
+
+
 def only_first_process_logs() -> None:
     """Leave progress messages to rank 0; warnings and errors come from every process."""
     if rank() > 0:

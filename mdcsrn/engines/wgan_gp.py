@@ -95,8 +95,7 @@ class WGANGPTrainer(Trainer):
             for weight in network.parameters():
                 if weight.ndim == 5:  # Module.to(memory_format) refuses the 4-axis LayerNorm of two critics
                     weight.data = weight.data.contiguous(memory_format=self.memory_format)
-        distributed.broadcast(self.generator)
-        distributed.broadcast(self.critic)
+            distributed.broadcast(network)
         self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
         self.generator_scheduler, self.critic_scheduler = generator_scheduler, critic_scheduler
         self.schedule, self.seed, self.conditional = schedule, seed, conditional
