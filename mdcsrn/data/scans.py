@@ -30,16 +30,31 @@ def scans(
         ``[{"image": path}, ...]``.
 
     Raises:
-        DataError: no such file or folder, or a folder without NIfTI files.
+        DataError: no such file or folder, a folder without NIfTI files, or two files that differ by .gz alone.
     """
     if not str(source):
         return [{"image": str(path)} for path in _degraded_sample(dataset_dir, degradation)]
     path = Path(source)
     if path.is_dir():
-        return [{"image": str(image)} for image in find_images(path)]
+        return [{"image": str(image)} for image in _distinct(find_images(path))]
     if not path.is_file():
         raise DataError(f"no such scan: {path}", remedy="give a NIfTI file, or a folder of them")
     return [{"image": str(path)}]
+
+
+def root(source: str | os.PathLike[str]) -> str:
+    """The folder whose structure the results keep, or an empty text for a single file and for the sample."""
+    return str(source) if str(source) and Path(source).is_dir() else ""
+
+
+def _distinct(images: list[Path]) -> list[Path]:
+    """Refuse two scans whose results would have the same name."""
+    seen: dict[Path, Path] = {}
+    for image in images:
+        other = seen.setdefault(image.with_name(nifti_stem(image)), image)
+        if other != image:
+            raise DataError(f"{other} and {image} would give one result", remedy="rename or remove one of them")
+    return images
 
 
 def _degraded_sample(dataset_dir: str | os.PathLike[str], degradation: Mapping[str, Any]) -> list[Path]:
