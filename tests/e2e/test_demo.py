@@ -23,6 +23,7 @@ def test_demo(tmp_path: Path) -> None:
     assert report["psnr_db"]["sr"] > report["psnr_db"]["zero_filled"]
     assert report["sr_is_higher"] is True
     picture = np.asarray(Image.open(tmp_path / "demo.png").convert("L"))
-    assert min(picture.shape) > 400 and picture.std() > 10
+    assert min(picture.shape) > 400
+    assert picture.std() > 10
     assert (tmp_path / "evaluate" / "per_subject.csv").is_file()
     assert len(list((tmp_path / "inference").glob("*_sr.nii.gz"))) == 1
