@@ -41,14 +41,14 @@ def test_sound_files_read_as_with_monai(name: str, dtype: type, tmp_path: Path) 
 
 
 def test_scale_factors_and_units(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    image = nib.Nifti1Image(np.arange(210, dtype=np.int16).reshape(7, 6, 5), AFFINE)
+    image = nib.Nifti1Image(np.arange(210, dtype=np.int16).reshape(7, 6, 5), np.diag([100, 100, 100, 1]) @ AFFINE)
     image.header.set_slope_inter(0.5, 10)
     image.header.set_xyzt_units("micron")
     nib.save(image, tmp_path / "a.nii")
     with caplog.at_level(logging.WARNING):
         volume = load(tmp_path / "a.nii")
     np.testing.assert_allclose(volume[0].numpy(), np.asarray(nib.load(tmp_path / "a.nii").dataobj), rtol=1e-6)
-    np.testing.assert_allclose(volume.affine[:3], 1e-3 * AFFINE[:3], rtol=1e-5)
+    np.testing.assert_allclose(volume.affine[:3], 0.1 * AFFINE[:3], rtol=1e-5)
     assert any("micron" in message and "a.nii" in message for message in caplog.messages)
 
 
