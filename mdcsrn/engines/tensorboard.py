@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mdcsrn.engines import distributed
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
+from mdcsrn.errors import OutputError
 
 
 class TrainingBoard:
@@ -50,7 +51,11 @@ class TrainingBoard:
             trainer.add_event_handler(event, self._close)
 
     def _open(self, trainer: WGANGPTrainer) -> None:
-        self.writer = SummaryWriter(str(self.folder), purge_step=trainer.state.iteration + 1)
+        try:
+            self.writer = SummaryWriter(str(self.folder), purge_step=trainer.state.iteration + 1)
+        except OSError as error:
+            remedy = "choose a writable output folder with free space"
+            raise OutputError(f"cannot write {self.folder}", got=error.strerror or error, remedy=remedy) from error
 
     def _scalars(self, trainer: WGANGPTrainer) -> None:
         assert self.writer is not None  # opened at STARTED

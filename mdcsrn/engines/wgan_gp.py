@@ -127,9 +127,12 @@ class WGANGPTrainer(Trainer):
             return
         try:
             super().run()
+            return
         except Exception as error:
             ours = root_error(error)
-            raise (error if ours is None else _without_worker(ours)) from error
+            if ours is None:
+                raise
+        raise _without_worker(ours)  # outside, so that no wrapper stands behind it
 
     def _iteration(self, engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
         image, label = (self._to_device(batch[key]) for key in ("image", "label"))
