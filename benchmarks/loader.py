@@ -13,8 +13,6 @@ import argparse
 import itertools
 import json
 import math
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
+from machine import machine
 from monai.bundle import ConfigParser
 
 from mdcsrn.engines import WGANGPTrainer
@@ -93,21 +91,9 @@ def time_steps(trainer: WGANGPTrainer, batches: list[dict[str, Any]], steps: int
     return rates
 
 
-def machine() -> str:
-    """Processor, cores that this process may use, threads, torch, and the GPU where there is one."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = models[0] if models else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{cpu}, {cores} cores, {torch.get_num_threads()} threads, torch {torch.__version__}{gpu}"
-
-
 def show(figures: dict[str, Any]) -> None:
     """Print the figures."""
-    print(f"machine   {figures['machine']}")
+    print("machine   " + ", ".join(f"{key} {value}" for key, value in figures["machine"].items()))
     print("setting   " + ", ".join(f"{key} {value}" for key, value in figures["setting"].items()))
     print(f"loader    {figures['loader']:10.2f} patches/s")
     for kind, rate in figures["steps"].items():

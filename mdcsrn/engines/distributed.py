@@ -59,7 +59,7 @@ def share(count: int) -> range:
 def only_first_process_logs() -> None:
     """Leave progress messages to rank 0; warnings and errors come from every process."""
     if rank() > 0:
-        logging.getLogger().setLevel(logging.WARNING)
+        logging.disable(logging.INFO)  # the root's level would not do: Ignite's loggers have their own
 
 
 def stop() -> None:

@@ -107,15 +107,15 @@ def spoil_text(study: Study, head: np.ndarray) -> None:
     study.add("training", "bad.nii.gz")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+SPOILS = [spoil_nan, spoil_validation, spoil_4d, spoil_zero, spoil_small, spoil_missing, spoil_truncated, spoil_text]
+
+
 @pytest.mark.parametrize(
-    "spoil",
-    [spoil_nan, spoil_validation, spoil_4d, spoil_zero, spoil_small, spoil_missing, spoil_truncated, spoil_text],
-    ids=lambda spoil: spoil.__name__.removeprefix("spoil_"),
+    ("spoil", "workers"),
+    [*((spoil, 0) for spoil in SPOILS), (spoil_small, 1)],  # this one is met in a loader worker
+    ids=lambda value: value.__name__.removeprefix("spoil_") if callable(value) else str(value),
 )
 def test_bad_volumes(study: Study, run_bundle: Callable, make_head: Callable, spoil: Callable, workers: int) -> None:
-    if workers and spoil is not spoil_small:
-        pytest.skip("only this one is met in a loader worker")
     spoil(study, make_head(SHAPE, seed=9))
     assert_refused(run_bundle(*study.command(num_workers=workers)), "bad.nii.gz")
     assert_nothing_written(study.output)

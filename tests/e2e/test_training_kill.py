@@ -205,7 +205,7 @@ def test_real_commands_killed_at_random(tmp_path: Path, datalist: Path, seed: in
     for _ in range(40):
         process = start(killed)
         done = [int(p.stem.split("_")[1]) for p in training_checkpoints(killed / "checkpoints")]
-        moment = reached((done[-1] if done else 0) + draw.choice((2, 2, 4)), draw.uniform(0, 0.4))
+        moment = reached((done[-1] if done else 0) + draw.choice((2, 4, 6)), draw.uniform(0, 0.4))
         if draw.random() < 0.3:
             moment = saving("checkpoints/.checkpoint_*", (done[-1] if done else 0))
         wait_and_kill(process.pid, moment, killed, lambda process=process: process.poll() is not None)
