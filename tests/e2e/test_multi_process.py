@@ -202,7 +202,7 @@ torch.manual_seed(rank)  # other weights at the start: rank 0's are given to all
 generator = MDCSRN(blocks=1, units=1, growth=2)
 critic = Critic(base_channels=2, patch_size=16)
 def sgd(network):
-    return torch.optim.SGD(network.parameters(), 1e-2)
+    return torch.optim.SGD(network.parameters(), 1e-4)
 trainer = WGANGPTrainer("cpu", [], generator, critic, sgd(generator), sgd(critic), Schedule(1, 0, 0), 1)
 norms = []
 for step in range(4):
