@@ -43,6 +43,7 @@ class WGANGPTrainer(Trainer):
         critic_optimizer: of the critic.
         schedule: what each step does.
         epoch_length: steps between two validations.
+        max_epochs: epochs to train; None: as many as hold the schedule.
         voxel_loss: loss of (output, reference); None: L1.
         adversarial_weight: weight of the adversarial loss, >= 0.
         penalty_weight: weight of the gradient penalty, >= 0.
@@ -70,6 +71,7 @@ class WGANGPTrainer(Trainer):
         critic_optimizer: Optimizer,
         schedule: Schedule,
         epoch_length: int,
+        max_epochs: int | None = None,
         voxel_loss: nn.Module | None = None,
         adversarial_weight: float = 1e-3,
         penalty_weight: float = 10.0,
@@ -104,7 +106,7 @@ class WGANGPTrainer(Trainer):
         self.precision, self.max_gradient_norm = check_precision(precision), max_gradient_norm
         super().__init__(
             device=device,
-            max_epochs=schedule.epochs(epoch_length),
+            max_epochs=max_epochs or schedule.epochs(epoch_length),
             data_loader=train_data_loader,
             epoch_length=epoch_length,
             handlers=train_handlers,
