@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.data import CacheDataset, Dataset, PersistentDataset
+from monai.transforms import Compose
 
 from mdcsrn.errors import root_error
 
@@ -32,6 +33,8 @@ def cached(
     Raises:
         MdcsrnError: a volume cannot be used; the file is named.
     """
+    if isinstance(transform, Compose):  # MONAI takes a Compose within a Compose for random, and would not cache it
+        transform = transform.flatten()
     if str(cache_dir):
         return PersistentDataset(items, transform, cache_dir=Path(cache_dir))
     try:

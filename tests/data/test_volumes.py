@@ -34,8 +34,9 @@ def test_memory_and_disk_give_the_same_volumes(items: list[dict[str, str]], tmp_
 
 
 @pytest.mark.parametrize("disk", [False, True])
-def test_files_are_read_once(items: list[dict[str, str]], tmp_path: Path, disk: bool) -> None:
-    volumes = cached(items, LOAD, cache_dir=tmp_path / "cache" if disk else "")
+@pytest.mark.parametrize("transform", [LOAD, Compose([LOAD])], ids=["plain", "nested"])
+def test_files_are_read_once(items: list[dict[str, str]], tmp_path: Path, disk: bool, transform: Compose) -> None:
+    volumes = cached(items, transform, cache_dir=tmp_path / "cache" if disk else "")
     before = [volumes[place]["image"].clone() for place in range(3)]
     for item in items:
         Path(item["image"]).unlink()
