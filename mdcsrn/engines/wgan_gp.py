@@ -96,7 +96,8 @@ class WGANGPTrainer(Trainer):
             network.to(device)
             for weight in network.parameters():
                 if weight.ndim == 5:  # Module.to(memory_format) refuses the 4-axis LayerNorm of two critics
-                    weight.data = weight.data.contiguous(memory_format=self.memory_format)
+                    # not contiguous(): it leaves one input channel as it is, and the activations follow conv0's strides
+                    weight.data = weight.data.to(memory_format=self.memory_format)
             distributed.broadcast(network)
         self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
         self.generator_scheduler, self.critic_scheduler = generator_scheduler, critic_scheduler

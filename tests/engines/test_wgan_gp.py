@@ -208,6 +208,15 @@ def test_every_critic_preset_trains(make_trainer: Make, make_batch: Callable, pr
     assert step(plain, "critic", make_batch(0))["loss"] == pytest.approx(found[0]["loss"], rel=1e-3)
 
 
+def test_activations_are_channels_last(make_trainer: Make, make_batch: Callable) -> None:
+    # one input channel is contiguous in either layout: the strides of the first weights decide for the whole network
+    trainer = trained(make_trainer)
+    with torch.no_grad():
+        features = trainer.generator.conv0(trainer._to_device(make_batch()["image"]))
+    assert features.stride(1) == 1
+    assert features.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_clipping(make_trainer: Make, make_batch: Callable) -> None:
     """The step uses clipped gradients; what is reported is the norm before."""
     batch = make_batch(0)
