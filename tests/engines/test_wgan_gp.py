@@ -212,7 +212,7 @@ def test_activations_are_channels_last(make_trainer: Make, make_batch: Callable)
     # one input channel is contiguous in either layout: the strides of the first weights decide for the whole network
     trainer = trained(make_trainer)
     with torch.no_grad():
-        features = trainer.generator.conv0(trainer._to_device(make_batch()["image"]))
+        features = trainer.generator.conv0(trainer._to_device(make_batch(0)["image"]))
     assert features.stride(1) == 1
     assert features.is_contiguous(memory_format=torch.channels_last_3d)
 
