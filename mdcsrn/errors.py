@@ -79,6 +79,12 @@ class MissingDependencyError(MdcsrnError):
     exit_code = 8
 
 
+class RefusedError(MdcsrnError):
+    """Nothing is wrong, but a warning was to be treated as an error (``--strict``)."""
+
+    exit_code = 9
+
+
 def root_error(error: BaseException | None) -> MdcsrnError | None:
     """Find the project's own error behind wrappers (MONAI and data loaders wrap what a transform raises).
 

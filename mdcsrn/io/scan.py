@@ -1,0 +1,58 @@
+"""A scan: one volume with what its files say of how it was made, whatever format they have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdcsrn.io.volume import Volume
+
+if TYPE_CHECKING:
+    from mdcsrn.io.dicom import DicomSeries
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What is known of an acquisition from a BIDS name, a JSON sidecar or DICOM; None: not known.
+
+    Attributes:
+        contrast: BIDS suffix of its kind: ``T1w``, ``T2w``, ``FLAIR``, ``PDw``, ``T2starw``, ...
+        acquisition: ``2D`` (multi-slice) or ``3D``.
+        slice_thickness: millimetres.
+        slice_axis: array axis of the volume that is perpendicular to the slices.
+        skull_stripped: True where the file says so.
+        origin: where the contrast came from: ``name``, ``sidecar``, ``dicom`` or ``unknown``.
+    """
+
+    contrast: str | None = None
+    acquisition: str | None = None
+    slice_thickness: float | None = None
+    slice_axis: int | None = None
+    skull_stripped: bool | None = None
+    origin: str = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume and where it came from.
+
+    Attributes:
+        volume: voxels and affine, millimetres, RAS+ world as in NIfTI.
+        name: stem for the names of results; no patient data.
+        source: file, folder or zip that was given.
+        kind: ``nifti``, ``mgz``, ``nrrd`` or ``dicom``.
+        facts: what is known of the acquisition.
+        files: the files that hold the voxels.
+        sha256: of the file; of a DICOM series, of its files' hashes in slice order.
+        dicom: the series' headers, from which a derived series is written.
+    """
+
+    volume: Volume
+    name: str
+    source: Path
+    kind: str
+    facts: ScanFacts = field(default_factory=ScanFacts)
+    files: tuple[Path, ...] = ()
+    sha256: str = ""
+    dicom: DicomSeries | None = None
