@@ -1,6 +1,5 @@
 """Training: the WGAN-GP engine, its schedule, checkpoints and handlers."""
 
-from mdcsrn.engines.checkpoint import load_weights, save_weights
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
 from mdcsrn.engines.handlers import ProgressLine, WeightsSaver, every
@@ -8,6 +7,7 @@ from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
+from mdcsrn.networks.weights import load_weights, save_weights
 
 __all__ = [
     "Evaluator",

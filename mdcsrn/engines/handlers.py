@@ -12,9 +12,10 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import remove_leftovers, save_weights
+from mdcsrn.engines.checkpoint import remove_leftovers
 from mdcsrn.engines.schedule import Step
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
+from mdcsrn.networks.weights import save_weights
 
 
 class WeightsSaver:

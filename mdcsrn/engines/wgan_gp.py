@@ -18,13 +18,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import load_network, network_state
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
 from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
 from mdcsrn.networks.precision import autocast, check_precision
+from mdcsrn.networks.weights import load_network, network_state
 
 
 class WGANGPTrainer(Trainer):

@@ -1,6 +1,45 @@
-"""Inference over whole volumes: exact tiles and the MONAI inferer that runs them."""
+"""Inference over whole volumes: what to restore, exact tiles and slabs, and one call for all of it.
 
-from mdcsrn.inference.inferer import ExactTiledInferer
-from mdcsrn.inference.tiling import Tile, plan_core, plan_tiles
+Names are imported when they are asked for: the MONAI inferer brings MONAI along, which the command line does not need.
+"""
 
-__all__ = ["ExactTiledInferer", "Tile", "plan_core", "plan_tiles"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdcsrn.inference.inferer import ExactTiledInferer
+    from mdcsrn.inference.pipeline import Prediction, predict
+    from mdcsrn.inference.task import Plan, Task, make_plan
+    from mdcsrn.inference.tiling import Tile, plan_core, plan_tiles
+
+_HOMES = {
+    "ExactTiledInferer": "inferer",
+    "Plan": "task",
+    "Prediction": "pipeline",
+    "Task": "task",
+    "Tile": "tiling",
+    "make_plan": "task",
+    "plan_core": "tiling",
+    "plan_tiles": "tiling",
+    "predict": "pipeline",
+}
+
+__all__ = [
+    "ExactTiledInferer",
+    "Plan",
+    "Prediction",
+    "Task",
+    "Tile",
+    "make_plan",
+    "plan_core",
+    "plan_tiles",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

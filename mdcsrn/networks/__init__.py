@@ -4,5 +4,6 @@ from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.published import map_published_state
+from mdcsrn.networks.weights import load_weights, save_weights
 
-__all__ = ["MDCSRN", "Critic", "architecture", "build_network", "map_published_state"]
+__all__ = ["MDCSRN", "Critic", "architecture", "build_network", "load_weights", "map_published_state", "save_weights"]

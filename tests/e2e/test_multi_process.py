@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from mdcsrn.engines import load_weights
-from mdcsrn.engines.checkpoint import read, training_checkpoints
+from mdcsrn.engines.checkpoint import training_checkpoints
+from mdcsrn.networks.weights import read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"

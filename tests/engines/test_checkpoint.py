@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import Schedule, TrainingCheckpoints, WGANGPTrainer, load_weights, save_weights
-from mdcsrn.engines.checkpoint import latest_training, read, save_training, training_checkpoints
+from mdcsrn.engines.checkpoint import latest_training, save_training, training_checkpoints
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError
 from mdcsrn.networks import MDCSRN, Critic
+from mdcsrn.networks.weights import read
 
 SCHEDULE = Schedule(3, 1, 2, 1, 0, 1)
 
