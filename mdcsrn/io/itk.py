@@ -1,0 +1,168 @@
+"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) through SimpleITK: LPS turned to RAS, its console kept quiet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.io.content import check_claim, read_start, reading
+from mdcsrn.io.nifti import checked_volume
+from mdcsrn.io.nifti_header import volume_shape
+from mdcsrn.io.nonfinite import NonFinite
+from mdcsrn.io.volume import Header, Volume, check_affine
+
+FORMATS = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+HEADER_LIMIT = 1 << 20  # bytes of text; a real header has some hundred
+DATA_FILE = re.compile(rb"^\s*(?:data\s?file|ElementDataFile)\s*[:=]=?\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+SPACE = re.compile(rb"^\s*(?:space|space dimension|TransformMatrix|Orientation|Rotation)\s*[:=]", re.MULTILINE)
+UNITS = re.compile(rb"^\s*(?:space\s+)?units:\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+LENGTHS = {b"mm": 1.0, b"millimeter": 1.0, b"millimeters": 1.0, b"cm": 10.0, b"m": 1e3, b"um": 1e-3, b"": 1.0}
+
+
+def is_nrrd(start: bytes) -> bool:
+    """True for the first bytes of a NRRD file or its detached header."""
+    return start.startswith(b"NRRD000")
+
+
+def is_metaimage(start: bytes) -> bool:
+    """True for the first bytes of a MetaImage file: text of ``Key = value`` that begins as ITK and Slicer write it."""
+    return re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", start) is not None and b"NDims" in start
+
+
+def read_itk(
+    source: Path, kind: str, allow_constant: bool = False, nonfinite: NonFinite = "refuse", voxels: bool = True
+) -> Volume | Header:
+    """Read a NRRD or MetaImage file.
+
+    Args:
+        source: the file; of a detached pair, its header.
+        kind: ``nrrd`` or ``metaimage``.
+        allow_constant: accept a volume whose voxels are all equal.
+        nonfinite: ``refuse`` or ``fill``, see :func:`mdcsrn.io.nonfinite.fill_nonfinite`.
+        voxels: False reads the header alone.
+
+    Returns:
+        The volume in RAS+ millimetres, or its header.
+
+    Raises:
+        DataError: unreadable, truncated, several values per voxel, not one 3D volume, a data file elsewhere.
+        GeometryError: the affine cannot be used, or its unit is not a length.
+    """
+    import SimpleITK as sitk  # imported late: half a second that most runs do not need
+
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK prints goes past Python; errors are still raised
+    try:
+        with reading(source, kind.upper() if kind == "nrrd" else "MetaImage"):
+            text = _header_text(source)
+            data = _data_file(text, source)
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO(FORMATS[kind])
+            reader.SetFileName(str(source))
+            reader.ReadImageInformation()
+            facts = _facts(reader, sitk, text, source, data)
+            if not voxels:
+                return facts
+            shape = volume_shape(facts.shape, source)
+            image = reader.Execute()
+            array = sitk.GetArrayViewFromImage(image).T.reshape(shape).astype(np.float32, order="C")
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+    return checked_volume(array, facts, allow_constant, nonfinite)
+
+
+def _facts(reader: Any, sitk: Any, text: bytes, source: Path, data: Path) -> Header:
+    shape = tuple(int(n) for n in reader.GetSize())
+    components = reader.GetNumberOfComponents()
+    word = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if components != 1 or "complex" in word:
+        raise DataError(
+            f"{source} holds no plain numbers",
+            got=f"{word}, {components} per voxel",
+            allowed="one integer or float per voxel",
+            remedy="give a magnitude image of one channel",
+        )
+    if not shape or min(shape) < 1:
+        raise DataError(f"{source} has an axis without voxels", got=f"shape {shape}", remedy="export it again")
+    dtype = _dtype(word, source)
+    packed = re.search(rb"encoding:\s*(gz|gzip|bz2|bzip2)|CompressedData\s*=\s*True", text, re.IGNORECASE)
+    claimed = int(np.prod([float(n) for n in shape])) * dtype.itemsize
+    if packed is None and not re.search(rb"encoding:\s*(txt|text|ascii|hex)", text, re.IGNORECASE):
+        check_claim(claimed, data)
+    elif claimed > 1100 * data.stat().st_size:  # what zlib can pack at its very best
+        raise DataError(f"{source} is truncated, or its header is damaged", got=f"{claimed} bytes claimed")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    affine, warnings = np.eye(4), []
+    axes = reader.GetDimension()
+    if axes >= 3:
+        direction = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
+        affine[:3, :3] = direction * np.array(reader.GetSpacing()[:3])
+        affine[:3, 3] = reader.GetOrigin()[:3]
+    if SPACE.search(text) is None:
+        warnings.append("the header states no orientation: its axes are taken as left, posterior, superior")
+    factor = _millimetres(text, source)
+    if factor != 1:
+        affine[:3] *= factor
+        warnings.append("the voxel size is not in millimetres: converted")
+    return Header(shape, check_affine(LPS_TO_RAS @ affine, str(source)), dtype, source, tuple(warnings))
+
+
+def _dtype(word: str, source: Path) -> np.dtype:
+    match = re.match(r"(8|16|32|64)-bit (signed integer|unsigned integer|float)", word)
+    if match is None:
+        raise DataError(f"{source} holds no plain numbers", got=word, allowed="integer or float")
+    letter = {"s": "i", "u": "u", "f": "f"}[match[2][0]]
+    return np.dtype(f"{letter}{int(match[1]) // 8}")
+
+
+def _header_text(source: Path) -> bytes:
+    """Header as text: to the empty line of a NRRD file, to the data line of a MetaImage."""
+    read_start(source)  # refuses what cannot be opened
+    with open(source, "rb") as stream:
+        content = stream.read(HEADER_LIMIT)
+    if is_nrrd(content):
+        return re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]
+    match = DATA_FILE.search(content)
+    return content[: match.end()] if match else content
+
+
+def _data_file(text: bytes, source: Path) -> Path:
+    """The file that holds the voxels: the same one, or one in the same folder and nowhere else."""
+    match = DATA_FILE.search(text)
+    if match is None or match[1].upper() == b"LOCAL":
+        return source
+    name = match[1].decode("utf-8", "replace")
+    if Path(name).name != name or name.upper().startswith("LIST") or "%" in name:
+        raise DataError(
+            f"{source} keeps its voxels elsewhere",
+            got=name,
+            allowed="one file in the same folder",
+            remedy="save it as one .nrrd or .mha file",
+        )
+    data = source.parent / name
+    if not data.is_file():
+        raise DataError(f"{source} lacks its voxels: no such file: {data}", remedy="copy both files of the pair")
+    return data
+
+
+def _millimetres(text: bytes, source: Path) -> float:
+    match = UNITS.search(text)
+    if match is None:
+        return 1.0
+    found = {word.strip().lower() for word in re.findall(rb'"([^"]*)"', match[1])} or {b""}
+    factors = {LENGTHS.get(word) for word in found}
+    factor = factors.pop()
+    if factors or factor is None:
+        raise GeometryError(
+            f"{source} gives its voxel size in a unit of no length",
+            got=match[1].decode("utf-8", "replace"),
+            allowed="mm, cm, m or um, the same on each axis",
+            remedy="repair its header",
+        )
+    return factor
