@@ -123,9 +123,9 @@ def _find_edge(spectrum: NDArray[np.float64], n: int) -> AxisBand:
         best = max(best, (margin, step_db, sharpness, edge))
     margin, step_db, sharpness, edge = best
     if margin < 1:
-        return AxisBand(1.0, n, step_db, sharpness, margin)
+        return AxisBand(1.0, n, float(step_db), float(sharpness), float(margin))
     # The last sample within 3 dB of the level inside: a window smears the edge by a sample or two.
     inside = edge - 2 * NEAR
     kept = inside + int(np.argmax(spectrum[inside:] < spectrum[inside] - 0.3)) - 1
     samples = min(n, 2 * max(kept, 1))
-    return AxisBand(samples / n, samples, step_db, sharpness, margin)
+    return AxisBand(samples / n, samples, float(step_db), float(sharpness), float(margin))
