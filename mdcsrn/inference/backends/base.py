@@ -1,0 +1,94 @@
+"""What a backend is: it takes a network in evaluation mode and gives back a callable for one shape and precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mdcsrn.errors import ConfigError
+
+Tensors = tuple[Tensor, ...]
+Runner = Callable[[Tensors], Tensors]
+
+# Fastest first; what a backend can do on this machine is a part of it.
+PRECISIONS = ("int8", "bfloat16", "float16", "float32")
+
+
+class Backend(Protocol):
+    """One way to run a network.
+
+    A network takes tensors and returns one or a tuple. Where it returns more than one, all but the first are *states*:
+    the network takes them back as its last arguments at the next call, and no one else looks at them. A backend may
+    therefore hand them over in a type and place of its own.
+
+    Attributes:
+        name: as the command line and the records say it.
+        device: where the result comes out.
+    """
+
+    name: str
+    device: torch.device
+
+    def available(self) -> str | None:
+        """None where it can run here, else the reason, which names the package or the processor feature missing."""
+
+    def precisions(self) -> tuple[str, ...]:
+        """Those that make sense on this processor, fastest first."""
+
+    def compile(
+        self,
+        module: nn.Module,
+        example: Tensors,
+        precision: str,
+        threads: int | None = None,
+        small: Tensors | None = None,
+    ) -> Runner:
+        """Prepare a network for one set of shapes.
+
+        Args:
+            module: network in evaluation mode; it stays as it is.
+            example: tensors of the shapes that will come; their values do not count.
+            precision: one of :meth:`precisions`.
+            threads: of the processor; None: all that the process may use.
+            small: the same arguments at a small size, run once to record the network's operations where the backend
+                needs that; None records with `example`, at the cost of a whole pass.
+
+        Returns:
+            Callable on tensors of those shapes. Its first result is float32 on `device`. Its results may live in
+            buffers that the call after the next one writes again.
+
+        Raises:
+            ConfigError: the precision is not one of :meth:`precisions`, or was not kept.
+        """
+
+
+def check_precision(backend: Backend, precision: str) -> None:
+    """Raise ConfigError for a precision that the backend does not offer here."""
+    if precision not in backend.precisions():
+        raise ConfigError(
+            f"the backend {backend.name} does not compute in {precision} here",
+            got=precision,
+            allowed=", ".join(backend.precisions()),
+        )
+
+
+def as_tuple(result: Tensor | Tensors) -> Tensors:
+    """What a network returned, always as a tuple."""
+    return (result,) if isinstance(result, Tensor) else tuple(result)
+
+
+@contextlib.contextmanager
+def threads_of(count: int | None) -> Iterator[None]:
+    """Run torch with `count` threads; None leaves the number as it is."""
+    before = torch.get_num_threads()
+    if count is not None and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

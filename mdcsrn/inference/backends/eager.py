@@ -1,0 +1,58 @@
+"""Plain PyTorch on the processor: always there, and what every other backend is compared with."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from mdcsrn.inference.backends.base import Runner, Tensors, as_tuple, check_precision, threads_of
+from mdcsrn.inference.backends.processor import has_bfloat16
+from mdcsrn.networks.precision import autocast
+
+
+class EagerBackend:
+    """Channels-last weights and, for bfloat16, autocast: convolutions in bfloat16, the rest as they are."""
+
+    name = "eager"
+    device = torch.device("cpu")
+
+    def available(self) -> str | None:
+        """Always None."""
+        return None
+
+    def precisions(self) -> tuple[str, ...]:
+        """Bfloat16 only where the processor multiplies it; emulated, it is slower than float32."""
+        return ("bfloat16", "float32") if has_bfloat16() else ("float32",)
+
+    def compile(
+        self,
+        module: nn.Module,
+        example: Tensors,
+        precision: str,
+        threads: int | None = None,
+        small: Tensors | None = None,
+    ) -> Runner:
+        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; nothing is compiled."""
+        check_precision(self, precision)
+        network = channels_last(module)
+
+        @torch.inference_mode()
+        def run(inputs: Tensors) -> Tensors:
+            with threads_of(threads), autocast("cpu", precision):
+                result = as_tuple(network(*map(last, inputs)))
+            return (result[0].float(), *result[1:])
+
+        return run
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """A copy of a network with its 3D weights in channels-last order."""
+    network = copy.deepcopy(module).eval()
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def last(tensor: torch.Tensor) -> torch.Tensor:
+    """A 5D tensor in channels-last order (`contiguous` would leave one channel as it is), any other as it is."""
+    return tensor.to(memory_format=torch.channels_last_3d) if tensor.ndim == 5 else tensor

@@ -1,0 +1,79 @@
+"""ONNX Runtime on the processor, in float32."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+from mdcsrn.inference.backends.base import Runner, Tensors, check_precision
+from mdcsrn.inference.backends.processor import usable_threads
+from mdcsrn.inference.backends.trace import record
+
+
+class OnnxRuntimeBackend:
+    """The processor's provider has neither bfloat16 nor 8-bit kernels for 3D convolutions: float32 alone."""
+
+    name = "onnxruntime"
+    device = torch.device("cpu")
+
+    def available(self) -> str | None:
+        """``onnx`` writes the model, ``onnxruntime`` runs it."""
+        missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(missing)} (pip install 'mdcsrn[fast]')" if missing else None
+
+    def precisions(self) -> tuple[str, ...]:
+        """float32."""
+        return ("float32",)
+
+    def compile(
+        self,
+        module: nn.Module,
+        example: Tensors,
+        precision: str,
+        threads: int | None = None,
+        small: Tensors | None = None,
+    ) -> Runner:
+        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`."""
+        import onnxruntime
+
+        check_precision(self, precision)
+        names = [f"input{index}" for index in range(len(example))]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or usable_threads()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            _export(module, example, small, names), options, providers=["CPUExecutionProvider"]
+        )
+
+        def run(inputs: Tensors) -> Tensors:
+            arrays = {
+                name: np.ascontiguousarray(tensor.detach().float().numpy())
+                for name, tensor in zip(names, inputs, strict=True)
+            }
+            return tuple(torch.from_numpy(array) for array in session.run(None, arrays))
+
+        return run
+
+
+def _export(module: nn.Module, example: Tensors, small: Tensors | None, names: list[str]) -> bytes:
+    """The network as an ONNX file in memory, with free spatial sizes."""
+    axes = {name: dict.fromkeys(range(2, tensor.ndim)) for name, tensor in zip(names, example, strict=True)}
+    free = {name: {axis: f"{name}_{axis}" for axis in found} for name, found in axes.items() if found}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated, but the new one asks for one more package and for half a minute.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            record(module, example, small),
+            small or example,
+            buffer,  # type: ignore[arg-type]
+            input_names=names,
+            dynamic_axes=free,
+            dynamo=False,
+        )
+    return buffer.getvalue()

@@ -1,0 +1,165 @@
+"""OpenVINO on the processor: the fastest of the tools that need no compiler, in a precision that is always stated."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mdcsrn.errors import ConfigError
+from mdcsrn.inference.backends.base import PRECISIONS, Runner, Tensors, check_precision
+from mdcsrn.inference.backends.processor import usable_threads
+from mdcsrn.inference.backends.trace import record
+
+if TYPE_CHECKING:
+    import openvino
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+class OpenVinoBackend:
+    """OpenVINO's processor plugin.
+
+    Left alone it takes bfloat16 on some processors, and asked for float16 it takes bfloat16 where there is no float16:
+    the precision is stated each time and read back from the compiled network.
+
+    Args:
+        calibration: arguments of the network from real scans, tens of them; with these, and nncf, ``int8`` is offered.
+    """
+
+    name = "openvino"
+    device = torch.device("cpu")
+
+    def __init__(self, calibration: Sequence[Tensors] = ()) -> None:
+        self.calibration = tuple(calibration)
+
+    def available(self) -> str | None:
+        """``openvino``."""
+        if importlib.util.find_spec("openvino") is None:
+            return "not installed: openvino (pip install 'mdcsrn[fast]')"
+        return None
+
+    def precisions(self) -> tuple[str, ...]:
+        """What the plugin says of this processor; ``int8`` with a calibration set only."""
+        import openvino
+
+        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        found = {"float32"} | ({"bfloat16"} if "BF16" in able else set()) | ({"float16"} if "FP16" in able else set())
+        if self.calibration and importlib.util.find_spec("nncf") is not None:
+            found.add("int8")
+        return tuple(precision for precision in PRECISIONS if precision in found)
+
+    def compile(
+        self,
+        module: nn.Module,
+        example: Tensors,
+        precision: str,
+        threads: int | None = None,
+        small: Tensors | None = None,
+    ) -> Runner:
+        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; states are kept in the network's precision."""
+        import openvino
+
+        check_precision(self, precision)
+        model = convert(module, example, small)
+        hint = HINTS.get(precision, "f32")
+        if precision == "int8":
+            from mdcsrn.inference.backends.quantise import quantise
+
+            model = quantise(model, self.calibration)
+            hint = "bf16" if "bfloat16" in self.precisions() else "f32"  # of the layers that stay out of it
+        states = len(model.outputs) - 1
+        if states and hint == "bf16":
+            model = _bfloat16_states(model, states)
+        settings = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads or usable_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        kept = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if kept != hint:
+            raise ConfigError(
+                f"openvino computes in {kept} where {hint} was asked for",
+                got=precision,
+                allowed=", ".join(self.precisions()),
+            )
+        return _OpenVinoRunner(compiled)
+
+
+def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:
+    """A network as an OpenVINO model of fixed shapes.
+
+    The frontend is called directly: ``openvino.convert_model`` takes seconds more, runs the network twice at its full
+    size, and sends statistics of use.
+    """
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(record(module, example, small))  # in use until the conversion is done
+    model = frontend.convert(frontend.load(decoder))
+    if len(model.inputs) != len(example):
+        raise ConfigError("a network for openvino uses every argument", got=len(model.inputs), allowed=len(example))
+    shapes = {port: list(tensor.shape) for port, tensor in zip(model.inputs, example, strict=True)}
+    for port in model.inputs:
+        port.get_node().set_element_type(openvino.Type.f32)
+    model.reshape(shapes)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _bfloat16_states(model: openvino.Model, states: int) -> openvino.Model:
+    """The last `states` arguments and results as bfloat16: that is what they are inside, at half the memory traffic."""
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    for index in range(len(model.inputs) - states, len(model.inputs)):
+        steps.input(index).tensor().set_element_type(openvino.Type.bf16)
+    for index in range(1, states + 1):
+        steps.output(index).tensor().set_element_type(openvino.Type.bf16)
+    return steps.build()
+
+
+class _OpenVinoRunner:
+    """One inference request on shared memory: no copy of arguments or results, two sets of results in turn."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.request = compiled.create_infer_request()
+        self.wanted = [_torch_type(port) for port in compiled.inputs]
+        self.results = [
+            [torch.empty(list(port.shape), dtype=_torch_type(port)) for port in compiled.outputs] for _ in range(2)
+        ]
+        self.turn = 0
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        """Run; the results are those of this call until the call after the next."""
+        results = self.results[self.turn]
+        self.turn = 1 - self.turn
+        # Held until the request is done: its tensors point into them.
+        held = [tensor.detach().to(dtype).contiguous() for tensor, dtype in zip(inputs, self.wanted, strict=True)]
+        for index, tensor in enumerate(held):
+            self.request.set_input_tensor(index, _shared(tensor))
+        for index, tensor in enumerate(results):
+            self.request.set_output_tensor(index, _shared(tensor))
+        self.request.infer()
+        return tuple(results)
+
+
+def _torch_type(port: Any) -> torch.dtype:
+    return {"f32": torch.float32, "bf16": torch.bfloat16}[port.get_element_type().to_string()]
+
+
+def _shared(tensor: Tensor) -> openvino.Tensor:
+    """An OpenVINO tensor on the memory of a torch one; NumPy has no bfloat16, so its bits go as 16-bit integers."""
+    import openvino
+
+    if tensor.dtype == torch.bfloat16:
+        return openvino.Tensor(tensor.view(torch.int16).numpy(), list(tensor.shape), openvino.Type.bf16)
+    return openvino.Tensor(tensor.numpy(), shared_memory=True)

@@ -1,0 +1,79 @@
+"""The processor that this process runs on: which number formats it multiplies, on how many threads, how fast."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+
+import torch
+
+# In the names of Linux and of torch; the ones that decide between number formats.
+FEATURES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
+
+
+@functools.cache
+def features() -> tuple[str, ...]:
+    """Features of :data:`FEATURES` that this processor has; empty where torch cannot tell."""
+    try:
+        found = torch.cpu.get_capabilities()
+    except (AttributeError, RuntimeError):  # older torch, or a processor that it does not know
+        return ()
+    return tuple(name for name in FEATURES if found.get(name))
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """True where the processor multiplies bfloat16 rather than emulating it."""
+    if features():
+        return any(name in features() for name in ("avx512_bf16", "amx_bf16"))
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def usable_threads() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_gflops(precision: str, threads: int, seconds: float = 0.5) -> dict[str, float]:
+    """Measured peak of this machine: the best of repeated products of large matrices and of wide 3D convolutions.
+
+    Args:
+        precision: ``float32`` or ``bfloat16``.
+        threads: of torch.
+        seconds: to spend on each, > 0.
+
+    Returns:
+        10^9 floating point operations per second (a multiply-add counts as two), under ``gemm`` and ``conv``.
+    """
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        left, right = (torch.rand(1024, 1024).to(dtype) for _ in range(2))
+        image = torch.rand(1, 64, 16, 48, 48).to(dtype).to(memory_format=torch.channels_last_3d)
+        kernel = torch.rand(64, 64, 3, 3, 3).to(dtype).to(memory_format=torch.channels_last_3d)
+        with torch.inference_mode():
+            gemm = _best(lambda: left @ right, seconds)
+            conv = _best(lambda: torch.nn.functional.conv3d(image, kernel, padding=1), seconds)
+    finally:
+        torch.set_num_threads(before)
+    # Zero padding is counted as work, as it is for the network.
+    return {
+        "gemm": 2 * 1024**3 / gemm / 1e9,
+        "conv": 2 * kernel.numel() * image[0, 0].numel() / conv / 1e9,
+    }
+
+
+def _best(call: Callable[[], object], seconds: float) -> float:
+    call()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best

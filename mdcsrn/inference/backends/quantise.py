@@ -1,0 +1,49 @@
+"""Eight-bit weights and activations from a calibration set, through NNCF."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mdcsrn.errors import ConfigError
+from mdcsrn.inference.backends.base import Tensors
+
+if TYPE_CHECKING:
+    import openvino
+
+
+def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.Model:
+    """Post-training quantisation of a converted network.
+
+    The first convolution reads the image and the last writes the change that is added to it: both stay as they are,
+    and the error that rounding leaves in the mean of each layer is measured and taken back (bias correction).
+
+    Args:
+        model: network of fixed shapes.
+        calibration: arguments of the network, of the model's shapes, from real scans.
+
+    Raises:
+        ConfigError: no calibration set, or one of other shapes.
+    """
+    shapes = [tuple(port.shape) for port in model.inputs]
+    for sample in calibration:
+        got = [tuple(tensor.shape) for tensor in sample]
+        if got != shapes:
+            raise ConfigError("the calibration set has other shapes than the network's input", got=got, allowed=shapes)
+    if not calibration:
+        raise ConfigError("int8 needs a calibration set", remedy="give patches of real scans")
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    convolutions = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1])]
+    samples = [[tensor.detach().float().contiguous().numpy() for tensor in sample] for sample in calibration]
+    return nncf.quantize(
+        model,
+        nncf.Dataset(samples),
+        subset_size=len(samples),
+        preset=nncf.QuantizationPreset.MIXED,  # activations after an ELU are not symmetric about zero
+        fast_bias_correction=False,
+        ignored_scope=nncf.IgnoredScope(names=sorted(set(names))),
+    )
