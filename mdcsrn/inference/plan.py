@@ -39,6 +39,7 @@ class Plan:
         reasons: one sentence each, first those of the three axes.
         notices: warnings by name.
         task: plain values of the task.
+        slice_axis: array axis across 2D slices; None: a 3D scan, or not known.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Plan:
     reasons: tuple[str, ...]
     notices: tuple[Notice, ...]
     task: Mapping[str, Any]
+    slice_axis: int | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -109,6 +111,7 @@ class Plan:
             "reduction": list(self.reduction),
             "band": self.band.to_dict(),
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
+            "slice_axis": self.slice_axis,
         }
 
     @classmethod
@@ -136,6 +139,7 @@ class Plan:
                 reasons=tuple(map(str, values["reasons"])),
                 notices=tuple(Notice(**notice) for notice in values["notices"]),
                 task=dict(values["task"]),
+                slice_axis=None if values["slice_axis"] is None else int(values["slice_axis"]),
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ConfigError("these are not the values of a plan", got=f"{type(error).__name__}: {error}") from error

@@ -133,6 +133,7 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
         reasons=(*(reason for axis in axes for reason in axis.reasons), *slices.reasons, *reasons),
         notices=tuple(notices),
         task=task.to_dict(),
+        slice_axis=slices.axis,
     )
 
 
