@@ -12,7 +12,7 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 
 from mdcsrn.errors import DataError
 from mdcsrn.io.content import check_claim, open_bytes, read_exactly, read_start, read_to_end, reading
-from mdcsrn.io.itk import is_metaimage, is_nrrd, read_itk
+from mdcsrn.io.itk import is_metaimage, is_nrrd, read_itk, voxel_file
 from mdcsrn.io.nifti import checked_volume, read_header, read_volume
 from mdcsrn.io.nifti_header import SMALLEST_HEADER, header_facts, is_pair, parse_header, volume_shape
 from mdcsrn.io.nonfinite import NonFinite
@@ -125,6 +125,22 @@ def read_image_header(path: str | os.PathLike[str]) -> Header:
             return _mgh_facts(MGHImage.header_class(read_exactly(stream, MGH_HEADER, source)), source)
     _refuse_others(source, kind)
     return read_header(source)
+
+
+def image_files(path: str | os.PathLike[str], kind: str) -> tuple[Path, ...]:
+    """The files that an image consists of: one, or header and voxels.
+
+    Args:
+        path: the image.
+        kind: from :func:`image_kind`.
+    """
+    source = Path(path)
+    if kind == "nifti-pair":
+        header_file = _header_of_pair(source)
+        return header_file, _voxels_of_pair(header_file)
+    if kind in ("nrrd", "metaimage"):
+        return tuple(dict.fromkeys((source, voxel_file(source))))
+    return (source,)
 
 
 def _refuse_others(source: Path, kind: str) -> None:

@@ -76,6 +76,11 @@ def read_itk(
     return checked_volume(array, facts, allow_constant, nonfinite)
 
 
+def voxel_file(source: Path) -> Path:
+    """The file that holds the voxels of a NRRD or MetaImage header: most often itself."""
+    return _data_file(_header_text(source), source)
+
+
 def _facts(reader: Any, sitk: Any, text: bytes, source: Path, data: Path) -> Header:
     shape = tuple(int(n) for n in reader.GetSize())
     components = reader.GetNumberOfComponents()

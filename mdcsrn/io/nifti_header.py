@@ -86,7 +86,8 @@ def header_facts(header: Any, start: bytes, source: Path) -> Header:
         affine, warnings = _affine(header, shape, source)
     problems = type(header).diagnose_binaryblock(start[: header.template_dtype.itemsize])
     warnings += [line for line in problems.splitlines() if line]
-    return Header(shape, check_affine(affine, str(source)), dtype, source, tuple(warnings))
+    slice_axis = header.get_dim_info()[2]
+    return Header(shape, check_affine(affine, str(source)), dtype, source, tuple(warnings), slice_axis)
 
 
 def volume_shape(shape: tuple[int, ...], source: Path) -> tuple[int, int, int]:

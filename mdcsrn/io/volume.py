@@ -26,6 +26,7 @@ class Header:
         dtype: type of the stored voxels.
         path: the file.
         warnings: what is odd but not fatal, one sentence each.
+        slice_axis: array axis perpendicular to the slices, where the file says so.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +34,7 @@ class Header:
     dtype: np.dtype
     path: Path
     warnings: tuple[str, ...] = ()
+    slice_axis: int | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -1,0 +1,312 @@
+"""Where scans come from: one file, a folder of files, a DICOM series, a zip; each becomes a named case to be loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.files import sha256
+from mdcsrn.io.formats import (
+    READABLE,
+    image_files,
+    image_kind,
+    image_stem,
+    is_image_name,
+    read_image,
+    read_image_header,
+)
+from mdcsrn.io.nonfinite import NonFinite
+from mdcsrn.io.scan import Scan
+from mdcsrn.io.sidecar import scan_facts
+
+if TYPE_CHECKING:
+    from mdcsrn.io.dicom import SeriesFiles
+
+DICOM_NAMES = (".dcm", ".ima", ".dicom")
+NEVER_DICOM = (".json", ".txt", ".tsv", ".csv", ".html", ".png", ".jpg", ".pdf", ".bval", ".bvec", ".md", ".gz", ".raw")
+PAIRED = (".hdr", ".img", ".img.gz")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One scan that was found, not yet read.
+
+    Attributes:
+        name: unique in its list; stem of the results, with ``/`` where it lay in a sub-folder.
+        kind: see :class:`Scan`; ``folder`` for one that cannot be entered.
+        path: the file; of a DICOM series, the folder or zip that holds it.
+        series: the files of a DICOM series.
+        error: why it cannot be read, where that is already known.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    series: SeriesFiles | None = None
+    error: MdcsrnError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What was found.
+
+    Attributes:
+        cases: sorted by name.
+        skipped: results of earlier runs that lie among the sources, left out.
+    """
+
+    cases: tuple[Case, ...]
+    skipped: tuple[Path, ...] = ()
+
+
+def find_cases(path: str | os.PathLike[str]) -> list[Case]:
+    """The cases of :func:`find_sources`."""
+    return list(find_sources(path).cases)
+
+
+def find_sources(path: str | os.PathLike[str]) -> Sources:
+    """Find every scan in a file, folder or zip; nothing but first bytes and DICOM headers is read.
+
+    In a folder, a file is an image by the ending of its name; other files are looked at for DICOM. Links are followed,
+    hidden files left out. Two files that would give the same result (``a.nii`` and ``a.nii.gz``) become one case with
+    an error. A volume with a record of this software beside it, and the maps named there, are results of an earlier
+    run and left out.
+
+    Args:
+        path: image file, DICOM file, zip of DICOM files, or folder (searched to its leaves).
+
+    Returns:
+        The cases, and what was left out.
+
+    Raises:
+        DataError: nothing there, no permission, or no scan in it.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        return Sources(tuple(_cases_of_file(source)))
+    images, others, refused = _walk(source)
+    results = _earlier_results(images)
+    cases = [*refused, *_image_cases([file for file in images if _absolute(file) not in results], source)]
+    cases += _dicom_cases(others, source)
+    skipped = tuple(file for file in images if _absolute(file) in results)
+    if not cases:
+        only = f"only results of earlier runs ({len(skipped)})" if skipped else "no scan"
+        raise DataError(
+            f"{source} holds {only}",
+            allowed=f"{READABLE}, DICOM files or zips of them, in any sub-folder",
+            remedy="check the path",
+        )
+    return Sources(tuple(sorted(_unique(cases), key=lambda case: case.name)), skipped)
+
+
+def load_case(case: Case, nonfinite: NonFinite = "refuse", allow_constant: bool = False) -> Scan:
+    """Read a case.
+
+    Args:
+        case: from :func:`find_cases`.
+        nonfinite: ``refuse`` or ``fill``, see :func:`mdcsrn.io.formats.read_image`.
+        allow_constant: accept a volume whose voxels are all equal (a mask may be).
+
+    Returns:
+        The scan with its facts; oddities are in the volume's warnings.
+
+    Raises:
+        MdcsrnError: the case's own error, or what its reader says.
+    """
+    if case.error is not None:
+        raise case.error
+    if case.series is not None:
+        return _load_series(case)
+    volume = read_image(case.path, nonfinite, allow_constant)
+    facts, problems = scan_facts(case.path)
+    if facts.slice_axis is None and case.kind in ("nifti", "nifti-pair"):
+        facts = dataclasses.replace(facts, slice_axis=read_image_header(case.path).slice_axis)
+    files = image_files(case.path, case.kind)
+    return Scan(
+        volume=dataclasses.replace(volume, warnings=volume.warnings + problems),
+        name=case.name,
+        source=case.path,
+        kind=case.kind,
+        facts=facts,
+        files=files,
+        sha256=files_sha256(files),
+    )
+
+
+def files_sha256(files: Sequence[Path]) -> str:
+    """SHA-256 of one file; of several, that of their hexadecimal hashes in the given order."""
+    if len(files) == 1:
+        return sha256(files[0])
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def _load_series(case: Case) -> Scan:
+    from mdcsrn.io.dicom import read_series
+
+    assert case.series is not None
+    series = read_series(case.series)
+    return Scan(
+        volume=dataclasses.replace(
+            series.volume, warnings=tuple(dict.fromkeys(series.volume.warnings + series.warnings))
+        ),
+        name=case.name,
+        source=case.path,
+        kind="dicom",
+        facts=series.facts,
+        files=series.paths,
+        sha256=series.sha256,
+        dicom=series,
+    )
+
+
+def _cases_of_file(source: Path) -> list[Case]:
+    kind = image_kind(source)
+    if kind in ("dicom", "zip") or source.name.lower().endswith(DICOM_NAMES):
+        return _series_cases(source, source.stem)
+    return [Case(image_stem(source), kind, source)]
+
+
+def _walk(root: Path) -> tuple[list[Path], list[Path], list[Case]]:
+    """Images by name, other files, and folders that cannot be entered."""
+    images: list[Path] = []
+    others: list[Path] = []
+    refused: list[Case] = []
+    seen: set[str] = set()
+
+    def remember(error: OSError) -> None:
+        place = Path(error.filename)
+        problem = DataError(
+            f"cannot open the folder {place}", got=error.strerror, remedy="ask for the right to read it"
+        )
+        if place == root:
+            raise problem from error
+        refused.append(Case(place.relative_to(root).as_posix(), "folder", place, error=problem))
+
+    for place, folders, names in os.walk(root, followlinks=True, onerror=remember):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if is_image_name(name):
+                images.append(Path(place) / name)
+            elif not name.startswith("."):
+                others.append(Path(place) / name)
+    return images, others, refused
+
+
+def _image_cases(images: Sequence[Path], root: Path) -> list[Case]:
+    groups: dict[str, list[Path]] = {}
+    for file in images:
+        inside = file.relative_to(root)
+        groups.setdefault((inside.parent / image_stem(inside)).as_posix(), []).append(file)
+    return [_image_case(name, files) for name, files in groups.items()]
+
+
+def _image_case(name: str, files: Sequence[Path]) -> Case:
+    endings = [file.name[len(image_stem(file)) :].lower() for file in files]
+    heads = [file for file, ending in zip(files, endings, strict=True) if ending == ".hdr"]
+    if heads and len(files) == 2 and all(ending in PAIRED for ending in endings):
+        files = heads  # a pair is one scan
+    path = files[0]
+    if len(files) > 1:
+        listed = ", ".join(file.name for file in files)
+        error = DataError(
+            f"several files would give one result: {path.parent / listed}",
+            allowed="one file of each name",
+            remedy="keep one of them, or rename one",
+        )
+        return Case(name, "duplicate", path, error=error)
+    try:
+        return Case(name, image_kind(path), path)
+    except MdcsrnError as error:
+        return Case(name, "unknown", path, error=error)
+
+
+def _dicom_cases(others: Sequence[Path], root: Path) -> list[Case]:
+    cases: list[Case] = []
+    dicom = False
+    for file in others:
+        lower, name = file.name.lower(), file.relative_to(root).with_suffix("").as_posix()
+        try:
+            if lower.endswith(".zip"):
+                cases += _series_cases(file, name)
+            elif not dicom and not lower.endswith(NEVER_DICOM):
+                dicom = lower.endswith(DICOM_NAMES) or image_kind(file) == "dicom"
+        except MdcsrnError as error:
+            if lower.endswith(".zip"):
+                cases.append(Case(name, "dicom", file, error=error))
+    if dicom:
+        try:
+            cases += _series_cases(root, "")
+        except MdcsrnError as error:
+            cases.append(Case(root.resolve().name, "dicom", root, error=error))
+    return cases
+
+
+def _series_cases(source: Path, prefix: str) -> list[Case]:
+    """DICOM series of a file, zip or folder, named by `prefix`, the folder that holds them, and their number."""
+    from mdcsrn.io.dicom import find_series
+
+    found = find_series(source)
+    places = ["/".join(part for part in (prefix, series.folder) if part) for series in found]
+    if prefix and len(found) == 1:
+        places = [prefix]
+    cases = []
+    for series, place in zip(found, places, strict=True):
+        name = place or source.resolve().name
+        if places.count(place) > 1:
+            name = f"{name}_{series.name}"
+        cases.append(Case(name, "dicom", source, series=series, error=series.error))
+    return cases
+
+
+def _unique(cases: Sequence[Case]) -> list[Case]:
+    """Number the cases that share a name, in their order."""
+    taken: set[str] = set()
+    result = []
+    for case in cases:
+        name, number = case.name, 1
+        while name in taken:
+            number += 1
+            name = f"{case.name}-{number}"
+        taken.add(name)
+        result.append(case if name == case.name else dataclasses.replace(case, name=name))
+    return result
+
+
+def _earlier_results(images: Sequence[Path]) -> set[str]:
+    """Absolute paths of volumes that this software wrote, by the records beside them."""
+    results: set[str] = set()
+    for file in images:
+        record = file.with_name(f"{image_stem(file)}.json")
+        content = _record(record)
+        if content is not None:
+            results.add(_absolute(file))
+            files = content.get("files")
+            for entry in files.values() if isinstance(files, dict) else ():
+                if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+                    results.add(_absolute(record.parent / entry["path"]))
+    return results
+
+
+def _record(path: Path) -> dict[str, object] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # no record; a sidecar that cannot be read is reported where the scan is loaded
+    ours = isinstance(content, dict) and str(content.get("software", "")).startswith("mdcsrn")
+    return content if ours and "source_sha256" in content else None
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)
