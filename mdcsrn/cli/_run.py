@@ -1,0 +1,186 @@
+"""Cases one after another: the good are done, the bad are listed, and a table tells which is which."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mdcsrn.cli._cases import Job, Outcome, is_already_done, plan_case, run_case
+from mdcsrn.cli._options import Options
+from mdcsrn.errors import DataError, MdcsrnError
+
+if TYPE_CHECKING:
+    from mdcsrn.inference.models import Model
+
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+TERMINATED = 143
+_NOTE_WIDTH = 100
+
+
+def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
+    """Do all cases and say what became of each.
+
+    Args:
+        jobs: what to do, in order.
+        options: how.
+        several: a folder was given: a table is printed, and a bad case does not stop the others.
+
+    Raises:
+        MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures. Exits with 130
+            or 143 after Ctrl-C or a request to terminate.
+    """
+    from mdcsrn.inference.models import find_model
+
+    outcomes: list[Outcome] = []
+    try:
+        with _termination_interrupts(), _bar(len(jobs), options) as advance:
+            options.task()  # settings that contradict each other are told before anything is read
+            model = find_model(bundle=options.bundle, model=options.model)
+            for job in jobs:
+                outcomes.append(_one(job, options, model, partial(_within, advance, len(outcomes))))
+                advance(len(outcomes))
+    except (KeyboardInterrupt, _Terminated) as stop:
+        _show(outcomes, options, several)
+        left = len(jobs) - len(outcomes)
+        click.echo(f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on", err=True)
+        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+    _show(outcomes, options, several)
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failed and not several:
+        raise failed[0]
+    if failed:
+        if options.quiet or options.json:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    click.echo(printable(f"failed: {outcome.job_name}: {outcome.error}"), err=True)
+        raise DataError(f"{len(failed)} of {len(jobs)} cases failed", remedy="see the list; the others are done")
+
+
+def _one(job: Job, options: Options, model: Model, progress: Callable[[float], None]) -> Outcome:
+    """A case, whatever becomes of it."""
+    start = time.perf_counter()
+    try:
+        if options.resume and not options.dry_run and is_already_done(job, options, model):
+            outcome = Outcome(job.name, "skipped", job.source, job.output, lines=["done before"])
+        elif options.dry_run:
+            outcome = plan_case(job, options, model)
+        else:
+            outcome = run_case(job, options, model, progress)
+    except MdcsrnError as error:
+        outcome = Outcome(job.name, "failed", job.source, error=error, lines=[str(error)])
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+def _within(advance: Callable[[float], None], before: int, share: float) -> None:
+    advance(before + share)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, which a file's name may hold: escaped as in Python source."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One line a case: name, status, seconds, and why or what; a count at the end."""
+    rows = [("case", "status", "seconds", "")]
+    for outcome in outcomes:
+        name, note = printable(outcome.job_name), printable(_note(outcome))
+        rows.append((name, outcome.status, f"{outcome.seconds:.1f}", note))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        f"{name:<{widths[0]}}  {status:<{widths[1]}}  {seconds:>{widths[2]}}  {note}".rstrip()
+        for name, status, seconds, note in rows
+    ]
+    counts = Counter(outcome.status for outcome in outcomes)
+    return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))])
+
+
+def as_json(outcomes: Sequence[Outcome]) -> str:
+    """All cases as one JSON document: a list of objects."""
+    listed = []
+    for outcome in outcomes:
+        values: dict[str, Any] = {
+            "name": outcome.job_name,
+            "status": outcome.status,
+            "source": str(outcome.source),
+            "output": None if outcome.output is None else str(outcome.output),
+            "seconds": round(outcome.seconds, 3),
+            "error": None,
+        }
+        if outcome.error is not None:
+            values["error"] = {
+                "kind": type(outcome.error).__name__, "exit_code": outcome.error.exit_code, "text": str(outcome.error),
+            }  # fmt: skip
+        listed.append({**values, "record": outcome.facts or None})
+    return json.dumps(listed, indent=2, allow_nan=False)
+
+
+def _note(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return str(outcome.error)
+    warnings = [w["name"] for w in outcome.facts.get("warnings", ())]
+    parts = [outcome.lines[0]] if outcome.lines else []
+    return "; ".join([*parts, *warnings])
+
+
+def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
+    if options.json:
+        click.echo(as_json(outcomes))
+    elif options.quiet or not outcomes:
+        return
+    elif several:
+        click.echo(table(outcomes))
+    else:
+        for outcome in outcomes:
+            if outcome.error is None:
+                for line in outcome.lines:
+                    click.echo(printable(line), err=line.startswith(("warning: ", "note: ")))
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that temporary files go."""
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+@contextlib.contextmanager
+def _bar(count: int, options: Options) -> Iterator[Callable[[float], None]]:
+    """A progress bar with the time left, on stderr, where that is a terminal; yields ``set(cases done)``."""
+    if options.quiet or options.dry_run or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=count, desc="predicting", bar_format=layout, file=sys.stderr, leave=False) as bar:
+
+        def advance(done: float) -> None:
+            bar.update(done - bar.n)
+
+        yield advance

@@ -1,0 +1,29 @@
+"""``mdcsrn predict``: from a scan, a folder of scans or a DICOM series to sharp volumes with their records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mdcsrn.cli._options import Options, PredictionCommand, prediction_options
+
+
+@click.command("predict", cls=PredictionCommand)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="NIfTI file or folder; default: NAME_sr.nii.gz beside IN."
+)
+@prediction_options
+def command(source: Path, output: Path | None, options: Options) -> None:
+    """Sharpen brain MRI: restore outer k-space, keep what was measured.
+
+    IN is an image file, a folder of them, or a DICOM series (folder or zip). By default an empty outer band of k-space
+    is looked for and filled; --factor and --to-spacing ask for a finer grid. A .json record goes with every result.
+    """
+    from mdcsrn.cli._places import jobs_of
+    from mdcsrn.cli._run import run_jobs
+    from mdcsrn.io.sources import find_cases
+
+    jobs, several = jobs_of(source, find_cases(source), output, options)
+    run_jobs(jobs, options, several)
