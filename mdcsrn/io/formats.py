@@ -127,7 +127,7 @@ def read_image_header(path: str | os.PathLike[str]) -> Header:
     return read_header(source)
 
 
-def image_files(path: str | os.PathLike[str], kind: str) -> tuple[Path, ...]:
+def files_of_image(path: str | os.PathLike[str], kind: str) -> tuple[Path, ...]:
     """The files that an image consists of: one, or header and voxels.
 
     Args:

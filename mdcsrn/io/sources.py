@@ -15,7 +15,7 @@ from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.files import sha256
 from mdcsrn.io.formats import (
     READABLE,
-    image_files,
+    files_of_image,
     image_kind,
     image_stem,
     is_image_name,
@@ -128,7 +128,7 @@ def load_case(case: Case, nonfinite: NonFinite = "refuse", allow_constant: bool 
     facts, problems = scan_facts(case.path)
     if facts.slice_axis is None and case.kind in ("nifti", "nifti-pair"):
         facts = dataclasses.replace(facts, slice_axis=read_image_header(case.path).slice_axis)
-    files = image_files(case.path, case.kind)
+    files = files_of_image(case.path, case.kind)
     return Scan(
         volume=dataclasses.replace(volume, warnings=volume.warnings + problems),
         name=case.name,
