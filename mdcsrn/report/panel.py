@@ -90,11 +90,11 @@ def _rows(scene: Scene, zoom: bool) -> list[_Row]:
         rows.append(_Row(plane.name, plane, [low, restored, truth, np.abs(low - truth), np.abs(restored - truth)]))
     if zoom:
         axial = rows[0]
-        rows.append(_Row(f"axial ×{ZOOM:g}", axial.plane, axial.cells, _busiest_part(axial.cells[2], axial.cells[3])))
+        rows.append(_Row(f"axial ×{ZOOM:g}", axial.plane, axial.cells, busiest_part(axial.cells[2], axial.cells[3])))
     return rows
 
 
-def _busiest_part(truth: Image, error: Image) -> tuple[slice, slice]:
+def busiest_part(truth: Image, error: Image) -> tuple[slice, slice]:
     """The window, a third as wide and high, that holds the most LR error and no air: detail that LR has lost."""
     sizes = [max(2, round(n / ZOOM)) for n in truth.shape]
     score = np.where(truth > 0, error, 0).astype(np.float64)

@@ -110,7 +110,7 @@ def make_scene(
     if affine is None:
         affine = getattr(volumes[reference], "affine", None)
     matrix = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
-    order, signs = _to_ras(matrix)
+    order, signs = to_ras(matrix)
     spacing = np.sqrt((matrix[:3, :3] ** 2).sum(axis=0))
     turned = {
         name: array.transpose(order)[tuple(slice(None, None, s) for s in signs)] for name, array in arrays.items()
@@ -132,7 +132,7 @@ def make_scene(
     return Scene(turned, (x, y, z), (centre[0], centre[1], centre[2]), (box[0], box[1], box[2]), data_range(truth))
 
 
-def _to_ras(matrix: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+def to_ras(matrix: NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """Array axis that runs closest to each of right, anterior, superior, and its direction (+1 or -1)."""
     cosines = matrix[:3, :3] / np.sqrt((matrix[:3, :3] ** 2).sum(axis=0))
     order, signs = [0, 0, 0], [1, 1, 1]

@@ -1,0 +1,137 @@
+"""Numbers behind a report's curves: slice by slice, along k-space, and the distribution of differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mdcsrn.errors import DataError
+from mdcsrn.kspace import DegradationSpec, low_pass
+from mdcsrn.metrics import data_range, head_mask, ssim_map
+from mdcsrn.report.page import Array
+
+Curve = NDArray[np.float64]
+LEAST_HEAD = 0.02  # share of the fullest slice's head voxels below which a slice has no figure
+BINS = 121
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCurves:
+    """One figure per slice, along each array axis.
+
+    Attributes:
+        curves: name of a volume to one (n_axis,) curve per axis; NaN where a slice holds no head.
+    """
+
+    curves: Mapping[str, tuple[Curve, Curve, Curve]]
+
+
+def slice_means(volumes: Mapping[str, Array]) -> SliceCurves:
+    """Mean intensity of each whole slice: data consistency keeps it where the axis's k = 0 was measured."""
+    return SliceCurves({name: _per_axis(array) for name, array in volumes.items()})
+
+
+def slice_differences(before: Array, after: Array, mask: NDArray[np.bool_]) -> SliceCurves:
+    """Mean |after − before| of each slice, in the mask."""
+    return SliceCurves({"|after − before|": _masked_means(np.abs(after - before), mask)})
+
+
+def outside_band(array: Array, shares: tuple[float, float, float]) -> Array:
+    """The part of a volume that lies outside the measured band of k-space.
+
+    Args:
+        array: (D, H, W), any unit.
+        shares: share of each axis's frequencies that was measured.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    low = low_pass(tensor, DegradationSpec(reduction=tuple(1 / share for share in shares)))  # type: ignore[arg-type]
+    result: Array = (tensor - low).numpy()
+    return result
+
+
+def slice_energy(volumes: Mapping[str, Array], mask: NDArray[np.bool_]) -> SliceCurves:
+    """Root mean square of each slice, in the mask."""
+    squares = {name: _masked_means(np.square(array, dtype=np.float32), mask) for name, array in volumes.items()}
+    return SliceCurves({name: _three([np.sqrt(c) for c in curves]) for name, curves in squares.items()})
+
+
+def slice_fidelity(
+    reference: Array, candidates: Mapping[str, Array], mask: NDArray[np.bool_]
+) -> tuple[SliceCurves, SliceCurves]:
+    """PSNR (dB) and SSIM of each slice of each candidate, in the mask, along each axis.
+
+    PSNR takes the squared error of the slice's masked voxels; SSIM is the mean over them of the 3D map. Both use the
+    data range of the whole reference, so that slices can be compared.
+    """
+    truth = torch.from_numpy(np.ascontiguousarray(reference, np.float32))
+    peak = data_range(truth)
+    decibels, similarities = {}, {}
+    for name, array in candidates.items():
+        candidate = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        errors = _masked_means(np.square((array - reference) / peak, dtype=np.float32), mask)
+        with np.errstate(divide="ignore"):
+            decibels[name] = _three([-10 * np.log10(error) for error in errors])
+        similarities[name] = _masked_means(ssim_map(candidate, truth, peak).numpy(), mask)
+    return SliceCurves(decibels), SliceCurves(similarities)
+
+
+def central_planes(array: Array) -> tuple[Array, Array, Array]:
+    """log10 magnitude of the three planes through the centre of k-space, perpendicular to each axis.
+
+    By the central-slice theorem each is the 2D transform of the sum along its axis: no 3D transform is needed.
+    """
+    planes = []
+    for axis in range(3):
+        summed = array.sum(axis=axis, dtype=np.float64)
+        magnitude = np.abs(np.fft.fftshift(np.fft.fft2(summed, norm="ortho")))
+        planes.append(np.log10(magnitude + np.finfo(np.float32).tiny).astype(np.float32))
+    return planes[0], planes[1], planes[2]
+
+
+def histogram(values: Array, limit: float) -> tuple[Curve, Curve]:
+    """Share of voxels per bin, and the bins' centres; what lies beyond the limits counts in the last bins.
+
+    Args:
+        values: differences in the mask, any shape.
+        limit: the bins run from -limit to limit, in the values' unit.
+    """
+    counts, edges = np.histogram(np.clip(values, -limit, limit), bins=BINS, range=(-limit, limit))
+    return (edges[:-1] + edges[1:]) / 2, counts / max(1, values.size)
+
+
+def head_of(array: Array) -> tuple[NDArray[np.bool_], float]:
+    """Head mask and data range of the volume that decides both.
+
+    Raises:
+        DataError: it has no signal.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    mask = head_mask(tensor).numpy()
+    if not mask.any():
+        raise DataError("no head found in the volume to report on", remedy="check the file")
+    return mask, data_range(tensor)
+
+
+def _per_axis(array: Array) -> tuple[Curve, Curve, Curve]:
+    others = ((1, 2), (0, 2), (0, 1))
+    return _three([array.mean(axis=axes, dtype=np.float64) for axes in others])
+
+
+def _masked_means(values: Array, mask: NDArray[np.bool_]) -> tuple[Curve, Curve, Curve]:
+    kept = np.where(mask, values, 0)
+    curves = []
+    for axes in ((1, 2), (0, 2), (0, 1)):
+        count = mask.sum(axis=axes, dtype=np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = kept.sum(axis=axes, dtype=np.float64) / count
+        curves.append(np.where(count >= LEAST_HEAD * count.max(), mean, np.nan))
+    return _three(curves)
+
+
+def _three(curves: list[Curve]) -> tuple[Curve, Curve, Curve]:
+    a, b, c = curves
+    return a, b, c

@@ -1,0 +1,111 @@
+"""Line charts of a report as SVG: one row of panels with shared colours and one legend."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdcsrn.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; dashes tell them apart on paper.
+COLOURS = ("#56606b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "-", "-", "--", "-.", ":", "--", "-.")
+INK, FAINT = "#1f2933", "#7b8794"
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One panel of a chart.
+
+    Attributes:
+        title: above it.
+        xlabel: below it.
+        series: name to (x, y), each (n,); NaN breaks a line.
+        edges: vertical lines, x.
+        log: y is drawn on a logarithmic scale.
+        steps: drawn as filled steps (a histogram).
+    """
+
+    title: str
+    xlabel: str
+    series: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    edges: Sequence[float] = field(default_factory=tuple)
+    log: bool = False
+    steps: bool = False
+
+
+def chart(panels: Sequence[Panel], ylabel: str, edge_label: str = "", points: bool = False) -> bytes:
+    """Draw panels side by side.
+
+    Args:
+        panels: up to about four; names of series mean the same in each.
+        ylabel: label of the first panel's y axis, shared by all.
+        edge_label: what the vertical lines are, for the legend.
+        points: mark each value.
+
+    Returns:
+        SVG document, UTF-8, text as text.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "charts need matplotlib", remedy="pip install -c constraints.txt -e '.[report]'"
+        ) from error
+    names = list(dict.fromkeys(name for panel in panels for name in panel.series))
+    style = {name: index % len(COLOURS) for index, name in enumerate(names)}
+    settings = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(11.6, 2.9), layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        rows = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, panel in zip(rows, panels, strict=True):
+            _draw(axes, panel, style, edge_label, points)
+        rows[0].set_ylabel(ylabel, color=INK)
+        handles, labels = rows[0].get_legend_handles_labels()
+        if len(labels) > 1:
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, labelcolor=INK
+            )
+        stream = io.BytesIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _draw(axes: Axes, panel: Panel, style: Mapping[str, int], edge_label: str, points: bool) -> None:
+    for name, (x, y) in panel.series.items():
+        colour, dashes = COLOURS[style[name]], DASHES[style[name]]
+        if panel.steps:
+            axes.step(x, y, where="mid", color=colour, linewidth=1.3, linestyle=dashes, label=name)
+        else:
+            marker = "o" if points else ""
+            axes.plot(x, y, color=colour, linewidth=1.4, linestyle=dashes, marker=marker, markersize=3.5, label=name)
+    for number, edge in enumerate(panel.edges):
+        label = edge_label if number == 0 else "_nolegend_"
+        axes.axvline(edge, color="#b45309", linewidth=1.1, linestyle=(0, (3, 2)), label=label)
+    if panel.log:
+        axes.set_yscale("log")
+    axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(panel.xlabel, color=FAINT)
+    axes.tick_params(colors=FAINT, labelsize=8.5, labelleft=True)
+    axes.grid(True, color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_facecolor("none")
+    axes.margins(x=0.01)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#cbd2d9")

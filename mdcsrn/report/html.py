@@ -1,0 +1,203 @@
+"""One HTML file that shows a result: it opens from disk, loads nothing from a network and stays below 25 MB."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+import mdcsrn
+from mdcsrn.errors import MissingDependencyError, OutputError
+from mdcsrn.files import atomic_write_text
+from mdcsrn.report import sections as parts
+from mdcsrn.report.glossary import glossary
+from mdcsrn.report.page import Page
+from mdcsrn.report.preview import Preview, make_preview
+
+LARGEST = 25_000_000  # bytes of the file
+NIIVUE = "niivue-0.69.0"
+KEPT = 1e-5  # relative error of a float result inside the measured band that still counts as kept
+SLACK = 200_000  # bytes for markup around the pictures
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """What the page says of the certificate."""
+
+    kept: bool
+    title: str
+    lines: Sequence[str]
+
+
+def write_page(path: str | os.PathLike[str], page: Page, largest: int = LARGEST) -> None:
+    """Write a page in one step.
+
+    Args:
+        path: .html file; its folder is made.
+        page: what to show.
+        largest: bytes that the file may have; previews in the viewer are reduced to fit.
+
+    Raises:
+        DataError: no head is found.
+        MissingDependencyError: jinja2 or matplotlib is not installed.
+        OutputError: the file cannot be written, or cannot be made so small.
+    """
+    text = render(page, largest)
+    if len(text.encode()) > largest:
+        raise OutputError(f"the report {path} is too large", got=f"{len(text.encode())} bytes", allowed=f"{largest}")
+    atomic_write_text(path, text)
+
+
+def render(page: Page, largest: int = LARGEST) -> str:
+    """The text of a page; arguments and errors as for :func:`write_page`."""
+    environment = _environment()
+    from markupsafe import Markup
+
+    subject = parts.Subject.of(page)
+    sections = _sections(subject)
+    scripts = [_asset(f"assets/{NIIVUE}.umd.js"), _asset("templates/viewer.js")]
+    licences = _asset(f"assets/{NIIVUE}.LICENSES.txt")
+    figures = sum(len(drawn.source) for section in sections for drawn in section.figures)
+    spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + SLACK
+    preview = _preview(page, (largest - spent) * 3 // 4)
+    layers = [
+        {"id": f"layer-{index}", "data": base64.b64encode(layer.data).decode()}
+        for index, layer in enumerate(preview.layers)
+    ]
+    return environment.get_template("page.html.j2").render(
+        title=page.title,
+        subtitle=_subtitle(page),
+        software=f"mdcsrn {mdcsrn.__version__}",
+        policy=policy(scripts),
+        style=Markup(_asset("templates/page.css")),
+        summary=_summary(subject),
+        consistency=consistency(page),
+        notices=page.notices,
+        sections=sections,
+        facts=page.facts,
+        glossary=glossary(page.comparison is not None, tuple(page.maps)),
+        preview_note=" ".join(
+            ("Grey levels are rounded to 8 bits and the field is cropped to the head.", *preview.notes)
+        ),
+        settings=_settings(subject, preview),
+        layers=layers,
+        scripts=[Markup(text) for text in scripts],  # shipped files, not the user's text
+        licences=licences,
+        niivue_version=NIIVUE.removeprefix("niivue-"),
+    )
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """Content security policy: these scripts and embedded pictures, nothing from anywhere else."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; connect-src 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def consistency(page: Page) -> Consistency:
+    """The certificate in plain words."""
+    certificate = page.certificate
+    if certificate is None:
+        return Consistency(
+            False,
+            "Data consistency is off",
+            ["Nothing guarantees that this result agrees with what was measured. Compare it with the input."],
+        )
+    error = float(certificate["relative_error"])
+    stored = certificate.get("relative_error_stored")
+    lines = [
+        f"Inside the measured band the result and the scan differ by a relative {error:.1e}: "
+        + ("what was measured is in the result, to rounding." if error <= KEPT else "more than rounding explains.")
+    ]
+    if stored is not None:
+        lines.append(f"As stored in the file, after rounding to its number type: {float(stored):.1e}.")
+    if certificate.get("bound_share") is not None:
+        lines.append(
+            f"This binds {100 * float(certificate['bound_share']):.1f} % of the result's k-space; the rest is restored."
+        )
+    kept = error <= KEPT
+    return Consistency(
+        kept, "What was measured is kept" if kept else "The result departs from what was measured", lines
+    )
+
+
+def _sections(subject: parts.Subject) -> list[parts.Section]:
+    listed = [parts.pictures_section(subject)]
+    if subject.page.comparison is not None:
+        from mdcsrn.report.evaluation_sections import evaluation_sections
+
+        listed += evaluation_sections(subject)
+    listed += [parts.kspace_section(subject), parts.slices_section(subject), parts.differences_section(subject)]
+    return listed
+
+
+def _preview(page: Page, budget: int) -> Preview:
+    volumes = {page.before_name: page.before, page.after_name: page.after}
+    if page.comparison is not None:
+        volumes["reference"] = page.comparison.reference
+    maps = {parts.MAP_TEXT.get(name, name): array for name, array in page.maps.items() if name != "mean"}
+    return make_preview(volumes, maps, page.affine, page.truth, budget)
+
+
+def _settings(subject: parts.Subject, preview: Preview) -> dict[str, Any]:
+    """What the viewer's script reads."""
+    centre = subject.scene({}).centre
+    fractions, extent = [], []
+    spacing = np.sqrt((np.asarray(subject.page.affine)[:3, :3] ** 2).sum(axis=0))
+    for world, (axis, sign) in enumerate(zip(subject.order, subject.signs, strict=True)):
+        part = preview.box[axis]
+        size = part.stop - part.start
+        voxel = centre[world] if sign > 0 else subject.page.after.shape[axis] - 1 - centre[world]
+        share = (voxel - part.start + 0.5) / size
+        fractions.append(float(np.clip(share if sign > 0 else 1 - share, 0, 1)))
+        extent.append(float(size * spacing[axis]))
+    layers = [
+        {
+            "id": f"layer-{index}", "name": layer.name, "kind": layer.kind, "shape": list(layer.shape),
+            "header": base64.b64encode(layer.header).decode(), "step": layer.step, "relative": layer.relative,
+        }
+        for index, layer in enumerate(preview.layers)
+    ]  # fmt: skip
+    return {"layers": layers, "centre": fractions, "extent": extent}
+
+
+def _subtitle(page: Page) -> str:
+    kind = "Evaluation against a reference" if page.comparison is not None else "Super-resolution report"
+    spacing = np.sqrt((np.asarray(page.affine)[:3, :3] ** 2).sum(axis=0))
+    size = " × ".join(map(str, page.after.shape))
+    return f"{kind} · {size} voxels of {' × '.join(f'{edge:.2f}' for edge in spacing)} mm"
+
+
+def _summary(subject: parts.Subject) -> list[str]:
+    page = subject.page
+    lines = [
+        "The fine detail in this result was estimated by a network; it was not measured."
+        if page.comparison is None
+        else f"{page.after_name} and other methods, each held against the reference."
+    ]
+    if "Decision" in page.facts:
+        lines.append(page.facts["Decision"])
+    return lines
+
+
+def _asset(name: str) -> str:
+    return files("mdcsrn.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> Any:
+    try:
+        from jinja2 import DictLoader, Environment, StrictUndefined
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the HTML report needs jinja2", remedy="pip install -c constraints.txt -e '.[report]'"
+        ) from error
+    loader = DictLoader({"page.html.j2": _asset("templates/page.html.j2")})
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
