@@ -1,0 +1,195 @@
+"""Header of a derived series: what is copied from the source, what is new, what is left behind."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.sr.codedict import codes
+
+import mdcsrn
+from mdcsrn.io.dicom.frames import SINGLE
+from mdcsrn.io.dicom.header import FrameTags, get
+from mdcsrn.io.dicom.series import DicomSeries, Frame
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Copied as they are, so that a de-identified source stays so: patient, study, series, equipment, frame of reference.
+_COPIED = """
+SpecificCharacterSet TimezoneOffsetFromUTC PatientName PatientID IssuerOfPatientID OtherPatientIDs PatientBirthDate
+PatientBirthTime PatientSex PatientAge PatientSize PatientWeight EthnicGroup PatientComments PatientSpeciesDescription
+PatientBreedDescription PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence
+LongitudinalTemporalInformationModified BurnedInAnnotation ClinicalTrialSponsorName ClinicalTrialProtocolID
+ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID
+ClinicalTrialSubjectReadingID ClinicalTrialTimePointID ClinicalTrialTimePointDescription StudyInstanceUID StudyDate
+StudyTime ReferringPhysicianName StudyID AccessionNumber IssuerOfAccessionNumberSequence StudyDescription
+PhysiciansOfRecord NameOfPhysiciansReadingStudy ReferencedStudySequence ProcedureCodeSequence
+AdmittingDiagnosesDescription Occupation AdditionalPatientHistory PregnancyStatus Laterality BodyPartExamined
+PatientPosition ProtocolName OperatorsName PerformingPhysicianName PerformedProcedureStepID
+PerformedProcedureStepStartDate PerformedProcedureStepStartTime PerformedProcedureStepDescription
+RequestAttributesSequence AnatomicRegionSequence FrameOfReferenceUID PositionReferenceIndicator Manufacturer
+InstitutionName InstitutionAddress InstitutionalDepartmentName StationName ManufacturerModelName DeviceSerialNumber
+SoftwareVersions MagneticFieldStrength AcquisitionDate AcquisitionTime AcquisitionNumber ContrastBolusAgent
+"""
+COPIED = tuple(_COPIED.split())
+# Of the MR Image module; an enhanced source has some of them in functional groups or under other names.
+_ACQUISITION = """
+ScanningSequence SequenceVariant ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength InversionTime
+SequenceName FlipAngle NumberOfAverages ImagingFrequency ImagedNucleus EchoNumbers PixelBandwidth SAR ReceiveCoilName
+TransmitCoilName InPlanePhaseEncodingDirection PercentSampling PercentPhaseFieldOfView
+"""
+ACQUISITION = tuple(_ACQUISITION.split())
+RENAMED = {
+    "EchoTime": "EffectiveEchoTime",
+    "InversionTime": "InversionTimes",
+    "SequenceName": "PulseSequenceName",
+    "ImagingFrequency": "TransmitterFrequency",
+    "ImagedNucleus": "ResonantNucleus",
+}
+DECIMAL = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImagingFrequency", "PixelBandwidth")
+# Type 2 of the MR image object: there, and empty where it is not known.
+_TYPE_2 = """
+PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber
+PositionReferenceIndicator Manufacturer ScanOptions MRAcquisitionType EchoTime EchoTrainLength Laterality
+PatientPosition
+"""
+TYPE_2 = tuple(_TYPE_2.split())
+
+
+def template(like: DicomSeries, description: str, number: int | None, name: str, created: datetime.datetime) -> Dataset:
+    """Header that all images of the derived series share; geometry and pixels come later.
+
+    Args:
+        like: source series.
+        description: DerivationDescription.
+        number: SeriesNumber; None for 100 times the source's, plus 1.
+        name: SeriesDescription.
+        created: time of creation.
+
+    Returns:
+        A new dataset; private tags of the source are left behind, since they describe its own grid.
+    """
+    frame = like.frames[0]
+    tags = FrameTags(like.headers[0], frame.index, frame.file)
+    header = pydicom.Dataset()
+    for keyword in COPIED:
+        _copy(like, tags, keyword, keyword, header)
+    for keyword in ACQUISITION:
+        _copy(like, tags, keyword, keyword, header)
+        if keyword not in header and keyword in RENAMED:
+            _copy(like, tags, RENAMED[keyword], keyword, header)
+    header.Modality = "MR"
+    header.SOPClassUID = pydicom.uid.UID(SINGLE)
+    header.SeriesInstanceUID = pydicom.uid.generate_uid(prefix=None)
+    header.SeriesNumber = _number(tags) * 100 + 1 if number is None else number
+    header.SeriesDescription = name
+    header.DerivationDescription = description
+    header.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
+    kinds = [*tags.words("ImageType"), "OTHER", "OTHER", "OTHER"]
+    header.ImageType = ["DERIVED", "SECONDARY", kinds[2] or "OTHER"]
+    header.InstanceCreationDate = header.SeriesDate = header.ContentDate = created.strftime("%Y%m%d")
+    header.InstanceCreationTime = header.SeriesTime = header.ContentTime = created.strftime("%H%M%S.%f")
+    header.ContributingEquipmentSequence = [_equipment(created)]
+    if "FrameOfReferenceUID" not in header:
+        header.FrameOfReferenceUID = pydicom.uid.generate_uid(prefix=None)
+    header.ScanningSequence = header.get("ScanningSequence") or _sequence(tags)
+    header.SequenceVariant = header.get("SequenceVariant") or "NONE"
+    for keyword in TYPE_2:
+        if keyword not in header:
+            setattr(header, keyword, None)
+    _lossy(tags, header)
+    return header
+
+
+def source_images(like: DicomSeries, frames: list[Frame], header: Dataset) -> None:
+    """Name the source images nearest to a derived one.
+
+    Args:
+        like: source series.
+        frames: of it.
+        header: of the derived image; SourceImageSequence and ReferencedSeriesSequence are set where UIDs are known.
+    """
+    images = []
+    for frame in frames:
+        if frame.sop_uid:
+            image = pydicom.Dataset()
+            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = frame.sop_class, frame.sop_uid
+            if frame.sop_class != SINGLE:
+                image.ReferencedFrameNumber = frame.index + 1
+            images.append(image)
+    if not images:
+        return
+    series = pydicom.Dataset()
+    series.SeriesInstanceUID = get(like.headers[0], "SeriesInstanceUID", like.files[0]) or ""
+    series.ReferencedInstanceSequence = copy.deepcopy(images)
+    if series.SeriesInstanceUID:
+        header.ReferencedSeriesSequence = [series]
+    for image in images:
+        image.PurposeOfReferenceCodeSequence = [_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    header.SourceImageSequence = images
+
+
+def _copy(like: DicomSeries, tags: FrameTags, source: str, target: str, header: Dataset) -> None:
+    """Copy a tag that all files of the source agree on; one that differs belongs to its image, not to the series."""
+    value = tags.get(source)
+    if value is None:
+        if any(source in d for d in like.headers[:1]):
+            setattr(header, target, None)
+        return
+    if len(like.headers) > 1 and any(_text(d, source) != str(value) for d in like.headers if source in d):
+        return
+    if target == source and source in like.headers[0]:
+        header[target] = copy.deepcopy(like.headers[0][source])
+        return
+    if target in DECIMAL:  # 64-bit floats of enhanced images become decimal strings of 16 characters
+        value = pydicom.valuerep.DSfloat(tags.numbers(source)[0], auto_format=True)
+    setattr(header, target, copy.deepcopy(value))
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset[keyword].value)
+
+
+def _number(tags: FrameTags) -> int:
+    number = tags.get("SeriesNumber")
+    try:
+        return min(abs(int(number or 0)), 20_000_000)  # 100 times it still fits an integer string
+    except (TypeError, ValueError):
+        return 0
+
+
+def _sequence(tags: FrameTags) -> str:
+    """ScanningSequence (required) of an enhanced source, which says it in EchoPulseSequence; RM is "research mode"."""
+    kind = {"GRADIENT": "GR", "SPIN": "SE"}.get(tags.text("EchoPulseSequence"))
+    return kind or "RM"
+
+
+def _lossy(tags: FrameTags, header: Dataset) -> None:
+    """Once lossy, always lossy: the standard wants that passed on."""
+    if tags.text("LossyImageCompression") != "01":
+        header.LossyImageCompression = "00"
+        return
+    header.LossyImageCompression = "01"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        value = tags.get(keyword)
+        if value is not None:
+            setattr(header, keyword, copy.deepcopy(value))
+
+
+def _equipment(created: datetime.datetime) -> Dataset:
+    item = pydicom.Dataset()
+    item.Manufacturer = "mdcsrn"
+    item.ManufacturerModelName = "mdcsrn"
+    item.SoftwareVersions = mdcsrn.__version__
+    item.ContributionDateTime = created.strftime("%Y%m%d%H%M%S.%f")
+    item.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
+    return item
+
+
+def _code(code: Any) -> Dataset:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item

@@ -1,0 +1,216 @@
+"""DICOM bytes to a dataset, and its tags to numbers; what pydicom raises or logs ends here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from pydicom.config import settings
+from pydicom.filereader import read_dataset
+
+from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.io.dicom.series import DicomFile
+from mdcsrn.io.dicom.source import LARGEST_FILE
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+# Functional groups of enhanced images that hold what single-frame images have at their root.
+GROUPS = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "FrameContentSequence",
+    "MRImageFrameTypeSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "MREchoSequence",
+    "MRModifierSequence",
+    "MRDiffusionSequence",
+    "FrameVOILUTSequence",
+    "MRImagingModifierSequence",
+    "MRAveragesSequence",
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Neither warnings nor log lines of pydicom, which quote values of tags; reading does not validate values."""
+    logger = logging.getLogger("pydicom")
+    disabled, mode = logger.disabled, settings.reading_validation_mode
+    logger.disabled = True
+    settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled, settings.reading_validation_mode = disabled, mode
+
+
+def parse(content: bytes, file: DicomFile, pixels: bool) -> Dataset:
+    """Dataset of a file, its transfer syntax in ``file_meta``.
+
+    Args:
+        content: the file.
+        file: its name, for errors.
+        pixels: read the pixels too.
+
+    Raises:
+        DataError: damaged, or deflated data beyond all measure.
+    """
+    try:
+        stream = io.BytesIO(content)
+        has_preamble = content[128:132] == b"DICM"
+        meta = _meta(stream) if has_preamble else pydicom.dataset.FileMetaDataset()
+        if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
+            inflated = _inflate(content[stream.tell() :], file)
+            dataset: Dataset = read_dataset(inflated, False, True, stop_when=None if pixels else _at_pixels)
+            meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE)
+            dataset.file_meta = meta
+            return dataset
+        stream.seek(0)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=not has_preamble)
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            explicit = not dataset.original_encoding[0]
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE)
+        return dataset
+    except MdcsrnError:
+        raise
+    except Exception as error:  # pydicom raises whatever the bytes provoke
+        raise damaged(file, type(error).__name__) from error
+
+
+def _meta(stream: io.BytesIO) -> pydicom.dataset.FileMetaDataset:
+    """File meta group; the stream then stands at the dataset, still packed where it is deflated."""
+    stream.seek(132)
+    return pydicom.dataset.FileMetaDataset(read_dataset(stream, False, True, stop_when=_after_meta))
+
+
+def _after_meta(tag: Any, _vr: Any, _length: Any) -> bool:
+    return int(tag) >> 16 != 2
+
+
+def _at_pixels(tag: Any, _vr: Any, _length: Any) -> bool:
+    return int(tag) >= 0x7FE00008
+
+
+def _inflate(packed: bytes, file: DicomFile) -> io.BytesIO:
+    """Deflated dataset, within the size that a plain file may have (pydicom sets no limit)."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflater.decompress(packed, LARGEST_FILE)
+    if inflater.unconsumed_tail:
+        raise DataError(f"{file} is too large for a DICOM image", allowed=f"{LARGEST_FILE} bytes when inflated")
+    return io.BytesIO(plain + inflater.flush(1 << 16))
+
+
+def damaged(file: DicomFile, reason: str) -> DataError:
+    """The error for bytes that make no sense."""
+    return DataError(f"{file} is damaged, or no DICOM file", got=reason, remedy="copy or export it again")
+
+
+class FrameTags:
+    """Tags of one frame: its own functional groups first, then the shared ones, then the file's root.
+
+    Args:
+        dataset: of the file.
+        index: number of the frame, from 0.
+        file: for errors.
+    """
+
+    def __init__(self, dataset: Dataset, index: int, file: DicomFile) -> None:
+        self.file = file
+        self.places: list[Dataset] = []
+        own = items(dataset, "PerFrameFunctionalGroupsSequence", file)[index : index + 1]
+        for groups in own + items(dataset, "SharedFunctionalGroupsSequence", file)[:1]:
+            for name in GROUPS:
+                self.places += items(groups, name, file)[:1]
+        self.places.append(dataset)
+
+    def get(self, keyword: str) -> Any:
+        """Value of a tag, None where it is missing or empty."""
+        for place in self.places:
+            value = get(place, keyword, self.file)
+            if value is not None:
+                return value
+        return None
+
+    def number(self, keyword: str) -> float | None:
+        """Finite number, None where the tag is missing or empty; the first of several."""
+        values = self.numbers(keyword)
+        return values[0] if values else None
+
+    def numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
+        """Finite numbers, none where the tag is missing or empty.
+
+        Raises:
+            DataError: not numbers, not finite, or not `count` of them. The value is not quoted.
+        """
+        value = self.get(keyword)
+        if value is None:
+            return ()
+        try:
+            listed = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+            numbers = tuple(float(v) for v in listed)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise damaged(self.file, f"{keyword} is no number") from error
+        if not all(map(math.isfinite, numbers)) or (count is not None and len(numbers) != count):
+            raise damaged(self.file, f"{keyword} does not hold {count or 'finite'} numbers")
+        return numbers
+
+    def required(self, keyword: str, count: int) -> tuple[float, ...]:
+        """Numbers that an image must have."""
+        numbers = self.numbers(keyword, count)
+        if not numbers:
+            raise DataError(
+                f"{self.file} says not where its image lies",
+                got=f"no {keyword}",
+                remedy="export the original images, not a copy without geometry",
+            )
+        return numbers
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """Text values, upper case, without blanks around them."""
+        value = self.get(keyword)
+        if value is None:
+            return ()
+        listed = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+        return tuple(str(v).strip().upper() for v in listed)
+
+    def text(self, keyword: str) -> str:
+        """First text value, or ""."""
+        return (self.words(keyword) or ("",))[0]
+
+
+def get(dataset: Dataset, keyword: str, file: DicomFile) -> Any:
+    """Value of a tag, None where it is missing or empty.
+
+    Raises:
+        DataError: the value cannot be decoded.
+    """
+    try:
+        value = dataset.get(keyword)
+        empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
+    except Exception as error:  # pydicom converts values on first access
+        raise damaged(file, f"{keyword} cannot be decoded") from error
+    return None if empty else value
+
+
+def items(dataset: Dataset, keyword: str, file: DicomFile) -> list[Dataset]:
+    """Items of a sequence, none where it is missing."""
+    value = get(dataset, keyword, file)
+    if value is None:
+        return []
+    if not isinstance(value, pydicom.Sequence):
+        raise damaged(file, f"{keyword} is no sequence")
+    return list(value)

@@ -1,0 +1,187 @@
+"""Stored pixel values of one image, whatever the compression.
+
+Plain and run-length data are decoded by pydicom, JPEG 2000 and JPEG-LS by OpenJPEG and CharLS where their small
+packages are installed; everything else, the JPEG family above all, goes to GDCM through SimpleITK, as a file that holds
+the pixels alone.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+from numpy.typing import NDArray
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import get_decoder
+
+from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.io.dicom.header import FrameTags, damaged
+from mdcsrn.io.dicom.series import Frame
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+RUN_LENGTH = "1.2.840.10008.1.2.5"
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+HIGH_THROUGHPUT = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+# Decoders of pydicom in the order of preference; None stands for GDCM in SimpleITK.
+PLUGINS: dict[str, tuple[str | None, ...]] = {RUN_LENGTH: ("pylibjpeg", "pydicom")}
+PLUGINS |= dict.fromkeys(JPEG_LS, ("pyjpegls", None))
+PLUGINS |= dict.fromkeys(JPEG_2000, ("pylibjpeg", None))
+PLUGINS |= dict.fromkeys(HIGH_THROUGHPUT, ("pylibjpeg",))
+PLUGINS |= dict.fromkeys(JPEG, (None,))
+
+
+def check_pixels(dataset: Dataset, frame: Frame) -> None:
+    """Refuse what is no plain greyscale image.
+
+    Raises:
+        DataError: colour, a look-up table, a bit depth that makes no sense, or an unsupported transfer syntax.
+    """
+    tags = FrameTags(dataset, -1, frame.file)
+    samples, kind = tags.number("SamplesPerPixel"), tags.text("PhotometricInterpretation")
+    if (samples or 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise DataError(
+            f"{frame.file} is no greyscale image",
+            got=f"{samples or 1:g} samples, {kind[:16] if kind.isalnum() else 'other'}",
+            allowed="MONOCHROME1 or MONOCHROME2",
+            remedy="give the original images, not a colour map or a screenshot",
+        )
+    allocated, stored = tags.number("BitsAllocated"), tags.number("BitsStored")
+    sign = tags.number("PixelRepresentation")
+    if allocated not in (8, 16, 32) or not 1 <= (stored or allocated) <= allocated or sign not in (0, 1):
+        raise DataError(
+            f"{frame.file} has an impossible pixel type",
+            got=f"{stored} of {allocated} bits, representation {sign}",
+            allowed="integers of 8, 16 or 32 bits",
+            remedy="copy or export it again",
+        )
+    if tags.get("ModalityLUTSequence") is not None:
+        raise DataError(f"{frame.file} has a modality look-up table", allowed="RescaleSlope and RescaleIntercept")
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax not in PLAIN and syntax not in PLUGINS:
+        name = pydicom.uid.UID_dictionary.get(syntax, ("unknown",))[0]
+        raise DataError(
+            f"{frame.file} has an unsupported transfer syntax",
+            got=name,
+            allowed="uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000",
+            remedy="convert it, for example with gdcmconv --raw",
+        )
+
+
+def decode(dataset: Dataset, frame: Frame) -> NDArray[Any]:
+    """Stored values of one frame.
+
+    Args:
+        dataset: of the frame's file, with pixels; :func:`check_pixels` passed.
+        frame: which one.
+
+    Returns:
+        Integers, shape (rows, columns), not rescaled.
+
+    Raises:
+        DataError: the pixels are missing, truncated or damaged, or of another size than the header says.
+    """
+    try:
+        if dataset.get("PixelData") is None:
+            raise damaged(frame.file, "no PixelData: truncated, or never there")
+        syntax = str(dataset.file_meta.TransferSyntaxUID)
+        if syntax in PLAIN:
+            array = _plain(dataset, frame)
+        else:
+            array = _compressed(dataset, frame, syntax)
+    except MdcsrnError:
+        raise
+    except Exception as error:  # decoders raise whatever the bytes provoke
+        raise damaged(frame.file, f"its pixels cannot be decoded ({type(error).__name__})") from error
+    if array.shape != frame.shape:
+        raise damaged(frame.file, f"pixels of {array.shape}, header of {frame.shape}")
+    return array
+
+
+def _plain(dataset: Dataset, frame: Frame) -> NDArray[Any]:
+    """Uncompressed values; what overlays leave in unused bits is cleared."""
+    array, _ = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=frame.index, raw=True)
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    high = int(dataset.get("HighBit") or stored - 1)
+    if stored == allocated:
+        return array
+    if not stored - 1 <= high < allocated:
+        raise damaged(frame.file, f"HighBit {high} for {stored} of {allocated} bits")
+    # To the top and back: the right shift of a signed type keeps the sign.
+    return (array << (allocated - 1 - high)) >> (allocated - stored)
+
+
+def _compressed(dataset: Dataset, frame: Frame, syntax: str) -> NDArray[Any]:
+    count = int(dataset.get("NumberOfFrames") or 1)
+    stream = get_frame(dataset.PixelData, frame.index, number_of_frames=count)
+    if syntax != RUN_LENGTH:
+        size = _codestream_size(stream)
+        if size != frame.shape:  # before a decoder allocates what the stream asks for
+            raise damaged(frame.file, f"compressed image of {size}, header of {frame.shape}")
+    decoder = get_decoder(syntax)
+    for plugin in PLUGINS[syntax]:
+        if plugin is None:
+            return _gdcm(dataset, stream)
+        if decoder.is_available and plugin in decoder.available_plugins:
+            return decoder.as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin)[0]
+    raise DataError(
+        f"{frame.file} is compressed in a way that needs another package",
+        got=pydicom.uid.UID_dictionary[syntax][0],
+        remedy="pip install 'mdcsrn[dicom]', or convert it with gdcmconv --raw",
+    )
+
+
+def _codestream_size(stream: bytes) -> tuple[int, int] | None:
+    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream declares, None where it declares none."""
+    start = stream.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and not stream.startswith(b"\xff\xd8"):
+        x1, y1, x0, y0 = struct.unpack_from(">4I", stream, start + 8)
+        return y1 - y0, x1 - x0
+    place = 2
+    while place + 9 <= len(stream) and stream[place] == 0xFF:
+        marker, length = stream[place + 1], struct.unpack_from(">H", stream, place + 2)[0]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = struct.unpack_from(">2H", stream, place + 5)
+            return rows, columns
+        place += 1 if marker == 0xFF else 2 + length
+    return None
+
+
+def _gdcm(dataset: Dataset, stream: bytes) -> NDArray[Any]:
+    """Decode one compressed frame through SimpleITK: a file of its own, so that nothing but the pixels is read."""
+    import SimpleITK as sitk
+
+    single = pydicom.Dataset()
+    single.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    single.SOPInstanceUID = pydicom.uid.generate_uid()
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        if keyword in dataset:
+            setattr(single, keyword, dataset[keyword].value)
+    single.SamplesPerPixel, single.PhotometricInterpretation = 1, "MONOCHROME2"
+    single.PixelData = encapsulate([stream])
+    single["PixelData"].VR = "OB"
+    single.file_meta = pydicom.dataset.FileMetaDataset()
+    single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    content = io.BytesIO()
+    pydicom.dcmwrite(content, single, enforce_file_format=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.dcm"
+        path.write_bytes(content.getvalue())
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(str(path))
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            array = sitk.GetArrayFromImage(reader.Execute())
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    return array[0] if array.ndim == 3 else array

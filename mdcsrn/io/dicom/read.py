@@ -1,0 +1,141 @@
+"""A found series to a volume: decode each image, rescale it, put it at its place in the stack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.io.dicom.facts import facts_of
+from mdcsrn.io.dicom.header import FrameTags, parse, quiet
+from mdcsrn.io.dicom.pixels import check_pixels, decode
+from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles
+from mdcsrn.io.dicom.source import read_bytes
+from mdcsrn.io.dicom.stack import Stack, arrange
+from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MOST_VOXELS = 1 << 30
+
+
+def read(series: SeriesFiles) -> DicomSeries:
+    """See :func:`mdcsrn.io.dicom.read_series`."""
+    if series.error is not None:
+        raise series.error
+    if not series.frames:
+        raise DataError(f"{series.source}, {series.name}: no images")
+    title = f"{series.source}, {series.name}"
+    stack = arrange(series.frames, title)
+    rows, columns = series.frames[0].shape
+    if rows * columns * len(stack.levels) > MOST_VOXELS:
+        raise DataError(f"{title} is too large", got=f"{columns} x {rows} x {len(stack.levels)}", allowed=MOST_VOXELS)
+    with quiet():
+        return _read(series, stack, title)
+
+
+def _read(series: SeriesFiles, stack: Stack, title: str) -> DicomSeries:
+    rows, columns = series.frames[0].shape
+    array = np.zeros((columns, rows, len(stack.levels)), dtype=np.float32)
+    place = {(f.file, f.index): k for k, level in enumerate(stack.levels) for f in level}
+    by_file: dict[DicomFile, list[Frame]] = {}
+    for level in stack.levels:
+        for frame in level:
+            by_file.setdefault(frame.file, []).append(frame)
+    headers: dict[DicomFile, Dataset] = {}
+    hashes: dict[DicomFile, str] = {}
+    kept: dict[int, Frame] = {}
+    dropped = 0
+    stored = np.dtype(np.int16)
+    for file, dataset, digest in _datasets(list(by_file)):
+        hashes[file] = digest
+        check_pixels(dataset, by_file[file][0])
+        for frame in by_file[file]:
+            raw = decode(dataset, frame)
+            stored = raw.dtype
+            values = _rescaled(raw, frame).T
+            k = place[frame.file, frame.index]
+            if k not in kept:
+                kept[k], array[:, :, k] = frame, values
+            elif np.array_equal(array[:, :, k], values):
+                dropped += 1
+            else:
+                raise DataError(
+                    f"{title}: several different images lie at one position",
+                    got=f"slice {k + 1} of {len(stack.levels)}: {_names(stack.levels[k])}",
+                    allowed="one image per slice",
+                    remedy="give one echo, time point or acquisition, each in a folder of its own",
+                )
+        del dataset.PixelData
+        headers[file] = dataset
+    frames = tuple(kept[k] for k in range(len(kept)))
+    files = tuple(dict.fromkeys(f.file for f in frames))
+    first = FrameTags(headers[frames[0].file], frames[0].index, frames[0].file)
+    warnings = list(series.warnings) + list(stack.warnings) + _oddities(first, frames)
+    if dropped:
+        warnings.append(f"{dropped} images are copies of others and were left out")
+    volume = Volume(array, stack.affine, stored, series.source, tuple(warnings))
+    _refuse_constant(volume, title)
+    facts = facts_of(first)
+    return DicomSeries(
+        volume=volume,
+        facts=facts,
+        frames=frames,
+        headers=tuple(headers[file] for file in files),
+        files=files,
+        sha256=hashlib.sha256("".join(hashes[file] for file in files).encode()).hexdigest(),
+        description=_describe(volume, facts),
+        warnings=tuple(warnings),
+    )
+
+
+def _datasets(files: list[DicomFile]) -> Iterator[tuple[DicomFile, Dataset, str]]:
+    for file, content in read_bytes(files):
+        if isinstance(content, MdcsrnError):
+            raise content
+        yield file, parse(content, file, pixels=True), hashlib.sha256(content).hexdigest()
+
+
+def _rescaled(raw: NDArray[Any], frame: Frame) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # an infinite value is refused, with its count, by Volume
+        return (raw.astype(np.float64) * frame.slope + frame.intercept).astype(np.float32)
+
+
+def _names(frames: tuple[Frame, ...]) -> str:
+    return ", ".join(Path(str(f.file)).name + (f" frame {f.index + 1}" if f.index else "") for f in frames[:4])
+
+
+def _oddities(tags: FrameTags, frames: tuple[Frame, ...]) -> list[str]:
+    """Facts of a header that change nothing here, but that a user should know."""
+    odd = []
+    if tags.text("PhotometricInterpretation") == "MONOCHROME1":
+        odd.append("MONOCHROME1: the scanner shows low values bright; the values are kept as they are")
+    if tags.get("RealWorldValueMappingSequence") is not None:
+        odd.append("a real world value mapping is there and is not applied")
+    if tags.text("LossyImageCompression") == "01":
+        odd.append("the images went through lossy compression")
+    instances = [f.instance for f in frames]
+    if len(set(instances)) == len(instances) and max(instances) - min(instances) >= len(instances):
+        odd.append("instance numbers have gaps: slices at the ends of the stack may be missing")
+    return odd
+
+
+def _describe(volume: Volume, facts: ScanFacts) -> str:
+    size = " x ".join(map(str, volume.shape))
+    spacing = " x ".join(f"{s:.4g}" for s in volume.spacing)
+    kind = " ".join(filter(None, (facts.acquisition, facts.contrast)))
+    return f"MR series{' ' + kind if kind else ''}, {size} voxels of {spacing} mm"
+
+
+def _refuse_constant(volume: Volume, title: str) -> None:
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if low == high:
+        what = "nothing but zeros" if low == 0 else "one value in every voxel"
+        raise DataError(f"{title} holds {what}", got=low, remedy="check how the images were exported")
