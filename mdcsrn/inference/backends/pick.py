@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +80,7 @@ def pick(
     tolerance_db: float = TOLERANCE_DB,
     data_range: float = 1.0,
     threads: int | None = None,
+    judge: Callable[[Tensor], Tensor] | None = None,
 ) -> Choice:
     """Choose how to run a network.
 
@@ -92,6 +93,7 @@ def pick(
         tolerance_db: least PSNR against eager float32, dB.
         data_range: peak of that PSNR; 1.0 where a volume is scaled to its 99.9th percentile.
         threads: see :meth:`mdcsrn.inference.backends.base.Backend.compile`.
+        judge: turns the network's first result into the image whose error counts; None: the result itself.
 
     Returns:
         The first of the order that is there and close enough; nothing is timed, so the same machine chooses the same.
@@ -106,10 +108,11 @@ def pick(
         name, reason = next(iter(absent.items()))
         raise MissingDependencyError(f"the backend {name} cannot run here", got=reason, remedy="choose another one")
     attempts = [Attempt(name, "any", None, reason) for name, reason in absent.items()]
+    image = judge or (lambda result: result)
     with torch.inference_mode():
-        reference = as_tuple(module(*probe))[0].float().cpu()
+        reference = image(as_tuple(module(*probe))[0].float().cpu())
     for name, tried in _order([backend for name, backend in by_name.items() if name not in absent], precision):
-        attempt = _try(by_name[name], tried, module, probe, reference, data_range, threads)
+        attempt = _try(by_name[name], tried, module, probe, reference, image, data_range, threads)
         if precision == "auto" and attempt.psnr_db is not None and not attempt.psnr_db >= tolerance_db:
             got = f"{attempt.psnr_db:.1f} dB to float32, less than {tolerance_db:g}"
             attempts.append(Attempt(name, tried, attempt.psnr_db, got, attempt.seconds))
@@ -136,13 +139,14 @@ def _try(
     module: nn.Module,
     probe: Tensors,
     reference: Tensor,
+    image: Callable[[Tensor], Tensor],
     data_range: float,
     threads: int | None,
 ) -> Attempt:
     start = time.perf_counter()
     if isinstance(backend, EagerBackend) and precision == "float32":
         return Attempt(backend.name, precision, None, "")  # the reference itself
-    result = backend.compile(module, probe, precision, threads, small=probe)(probe)[0].cpu()
+    result = image(backend.compile(module, probe, precision, threads, small=probe)(probe)[0].cpu())
     return Attempt(backend.name, precision, psnr(result, reference, data_range), "", time.perf_counter() - start)
 
 
