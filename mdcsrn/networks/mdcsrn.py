@@ -158,7 +158,7 @@ class MDCSRN(nn.Module):
         if self.space_to_depth is None:
             change = self.features(x)
         else:
-            change = self._fold(self.features(self._unfold(x)), x.shape[-3:])
+            change = self.fold(self.features(self.unfold(x)), x.shape[-3:])
         return x + change if self.residual else change
 
     def features(self, x: Tensor) -> Tensor:
@@ -171,8 +171,8 @@ class MDCSRN(nn.Module):
             collected = torch.cat((collected, self.get_submodule(f"block{index}")(current)), dim=1)
         return self.recon(collected)
 
-    def _unfold(self, x: Tensor) -> Tensor:
-        """Pixel-unshuffle: each factor-sized cell of voxels becomes the channels of one."""
+    def unfold(self, x: Tensor) -> Tensor:
+        """Pixel-unshuffle: each factor-sized cell of voxels becomes the channels of one; padded at the far end."""
         if x.ndim != 5 or x.shape[1] != 1:
             raise GeometryError("space_to_depth takes one channel", got=tuple(x.shape), allowed="(N, 1, D, H, W)")
         a, b, c = self.multiple
@@ -182,8 +182,8 @@ class MDCSRN(nn.Module):
         cells = x.reshape(n, depth // a, a, height // b, b, width // c, c)
         return cells.permute(0, 2, 4, 6, 1, 3, 5).reshape(n, a * b * c, depth // a, height // b, width // c)
 
-    def _fold(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """Pixel-shuffle, the inverse of :meth:`_unfold`, cropped to `shape`."""
+    def fold(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """Pixel-shuffle, the inverse of :meth:`unfold`, cropped to `shape`."""
         a, b, c = self.multiple
         n, _, depth, height, width = x.shape
         cells = x.reshape(n, a, b, c, depth, height, width).permute(0, 4, 1, 5, 2, 6, 3)

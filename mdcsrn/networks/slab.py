@@ -12,30 +12,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mdcsrn.networks.mdcsrn import MDCSRN, DenseUnit
+from mdcsrn.errors import ConfigError
+from mdcsrn.networks.mdcsrn import MDCSRN
+
+
+def least_planes(network: MDCSRN) -> int:
+    """Smallest number of planes of a slab."""
+    return max(2, network.units)
 
 
 class SlabMDCSRN(nn.Module):
     """One step of an mDCSRN along the first spatial axis, without the global residual.
 
     With P new planes of the input, [t, t + P), `forward` returns for block i its share of the network's output at the
-    planes [t - lag_i, t - lag_i + P); the sum of all shares is the output. Feed zeros after the last plane until the
-    largest lag is through.
+    planes [t - lags[i], t - lags[i] + P); the sum of all shares is the output. After the last plane, zeros are fed
+    until the largest lag is through.
 
     Args:
-        network: the network, in evaluation mode; its parameters are shared where they are not folded.
-        planes: P, at least 4 (a block's lag must fit into a slab).
+        network: the network, in evaluation mode; nothing of it is changed.
+        planes: P, at least the network's units (what a block lags behind must fit into a slab), and 2.
+        axis: spatial axis of the network's volumes that comes first here, 0 to 2; the other two keep their order.
     """
 
-    def __init__(self, network: MDCSRN, planes: int) -> None:
+    def __init__(self, network: MDCSRN, planes: int, axis: int = 0) -> None:
         super().__init__()
-        self.planes, self.units = planes, network.units
+        if planes < least_planes(network):
+            raise ConfigError("a slab must hold what a block lags behind", got=planes, allowed=least_planes(network))
+        self.planes, self.units, self.axis = planes, network.units, axis
         self.lags = tuple(1 + (index + 1) * network.units for index in range(network.blocks))
-        if planes < max(2, network.units):
-            raise ValueError(f"a slab of {planes} planes is shorter than a block's lag of {network.units}")
-        self.conv0 = _without_padding(network.conv0)
+        self.conv0 = _across(network.conv0, axis)
         blocks = [network.get_submodule(f"block{index}") for index in range(network.blocks)]
-        self.blocks = nn.ModuleList(nn.ModuleList(_SlabUnit(unit) for unit in block.children()) for block in blocks)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(_SlabUnit(unit, axis) for unit in block.children()) for block in blocks
+        )
         self.shares = nn.ModuleList(_share_of(network, index) for index in range(network.blocks))
         self.growth, self.width, self.channels = network.growth, 2 * network.growth, network.conv0.in_channels
         self.eval()
@@ -45,10 +54,19 @@ class SlabMDCSRN(nn.Module):
         """Planes before the slab that `valid` covers: the largest lag and two more."""
         return self.lags[-1] + 2
 
+    @property
+    def bytes_per_voxel(self) -> float:
+        """Peak memory of a float32 step, per voxel of the slab: what a plan from memory counts with.
+
+        In the last unit of a block its input, that input joined, activated and grown, and what is carried are alive.
+        """
+        carried = 2 * max(len(self.blocks) - 1, 0) * self.width
+        return 4.0 * (5 * (self.width + self.units * self.growth) + carried)
+
     def state_shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the state tensors, all zero before the first slab."""
         shapes = [(self.channels, 2)]
-        for index, block in enumerate(self.blocks):
+        for index in range(len(self.blocks)):
             shapes += [(self.width + unit * self.growth, 2) for unit in range(self.units)]
             later = (len(self.blocks) - 1 - index) * self.width
             if index and later:
@@ -65,13 +83,15 @@ class SlabMDCSRN(nn.Module):
             state: tensors of :meth:`state_shapes`, from the step before.
 
         Returns:
-            One share for each block, shape (1, c, P, H, W), then the new state.
+            The shares of all blocks, shape (1, blocks * c, P, H, W), then the new state.
         """
-        held, kept, shares = iter(state), [], []
+        held = iter(state)
+        kept: list[Tensor] = []
+        shares: list[Tensor] = []
         current, lag = self.conv0(_joined(next(held), x, kept)), 1
         carried = x[:, :0]  # inputs of the blocks after the next one, as far as known
-        for index, (block, share) in enumerate(zip(self.blocks, self.shares, strict=True)):
-            for unit in block:
+        for block, share in zip(self.blocks, self.shares, strict=True):
+            for unit in block.children():
                 joined = _joined(next(held), current, kept)
                 first = self.context - lag - 2
                 grown = unit(joined, valid[:, :, first : first + self.planes + 2])
@@ -82,15 +102,16 @@ class SlabMDCSRN(nn.Module):
             if carried.shape[1]:
                 pending = pending + _joined(next(held), carried, kept)[:, :, : self.planes]
             current, carried = pending[:, : self.width], pending[:, self.width :]
-        return (*shares, *kept)
+        return (torch.cat(shares, dim=1), *kept)
 
 
 class _SlabUnit(nn.Module):
     """A dense unit that takes two planes more than it gives; what lies outside the volume is zero *after* the ELU."""
 
-    def __init__(self, unit: DenseUnit) -> None:
+    def __init__(self, unit: nn.Module, axis: int) -> None:
         super().__init__()
-        self.norm, self.conv = unit.norm, _without_padding(unit.conv)
+        self.norm = unit.get_submodule("norm")
+        self.conv = _across(unit.get_submodule("conv"), axis)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         return self.conv(functional.elu(self.norm(x)) * valid)
@@ -103,11 +124,12 @@ def _joined(before: Tensor, new: Tensor, kept: list[Tensor]) -> Tensor:
     return joined
 
 
-def _without_padding(conv: nn.Conv3d) -> nn.Conv3d:
-    """The same 3x3x3 convolution, padded within a plane but not across planes."""
-    out, channels = conv.weight.shape[:2]
+def _across(conv: nn.Module, axis: int) -> nn.Conv3d:
+    """The same 3x3x3 convolution with `axis` first, padded within a plane but not across planes."""
+    weight = conv.get_parameter("weight").detach()
+    out, channels = weight.shape[:2]
     slab = nn.Conv3d(channels, out, 3, padding=(0, 1, 1), bias=False)
-    slab.weight = conv.weight
+    slab.weight = nn.Parameter(weight.movedim(2 + axis, 2).contiguous(), requires_grad=False)
     return slab
 
 
@@ -115,13 +137,14 @@ def _share_of(network: MDCSRN, index: int) -> nn.Conv3d:
     """What block `index` adds to the reconstruction and to the inputs of all later blocks: one 1x1x1 convolution."""
     width, growth = 2 * network.growth, network.growth
     block = (2 + network.units) * growth
-    readers = [network.recon] + [network.get_submodule(f"comp{later}") for later in range(index, network.blocks - 1)]
+    names = ["recon"] + [f"comp{later}" for later in range(index, network.blocks - 1)]
     weights = []
-    for reader in readers:
+    for name in names:
+        read = network.get_parameter(f"{name}.weight").detach()
         start = width + index * block
-        weight = reader.weight[:, start : start + block].clone()
+        weight = read[:, start : start + block].clone()
         if index == 0:  # the first block's input is conv0's output, which the concatenation holds twice
-            weight[:, :width] += reader.weight[:, :width]
+            weight[:, :width] += read[:, :width]
         weights.append(weight)
     share = nn.Conv3d(block, sum(len(weight) for weight in weights), 1, bias=False)
     share.weight = nn.Parameter(torch.cat(weights), requires_grad=False)

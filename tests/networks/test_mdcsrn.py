@@ -156,10 +156,10 @@ def test_space_to_depth_is_pixel_unshuffle():
     x = random((2, 1, 3, 6, 8))
     expected = torch.nn.functional.pixel_unshuffle(x[:, 0], 2)  # (N, D, H, W): planes as channels
     expected = expected.reshape(2, 3, 4, 3, 4).permute(0, 2, 1, 3, 4)
-    assert torch.equal(network._unfold(x), expected)
-    assert torch.equal(network._fold(network._unfold(x), (3, 6, 8)), x)
+    assert torch.equal(network.unfold(x), expected)
+    assert torch.equal(network.fold(network.unfold(x), (3, 6, 8)), x)
     odd = random((1, 1, 3, 5, 7))
-    assert torch.equal(network._fold(network._unfold(odd), (3, 5, 7)), odd)
+    assert torch.equal(network.fold(network.unfold(odd), (3, 5, 7)), odd)
 
 
 def test_space_to_depth_costs_only_its_two_ends():

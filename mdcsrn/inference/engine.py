@@ -1,0 +1,174 @@
+"""A network over a whole volume, as fast as the machine can and within its memory; the result is that of one pass."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mdcsrn.errors import ConfigError
+from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
+from mdcsrn.inference.columns import Route, plan_route
+from mdcsrn.inference.memory import budget
+from mdcsrn.inference.streaming import example_of, stream
+from mdcsrn.networks import MDCSRN
+from mdcsrn.networks.slab import SlabMDCSRN, least_planes
+
+PROBE = 24  # voxels: edge of the planes on which a backend's error is measured
+ATTEMPTS = 4  # halvings of the memory after the system refused it
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Engine:
+    """Runs one network; the backend is chosen at the first volume.
+
+    Attributes:
+        network: in evaluation mode.
+        backend: ``auto``, or a name of :data:`mdcsrn.inference.backends.NAMES`.
+        precision: ``auto``, or one of :data:`mdcsrn.inference.backends.PRECISIONS`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        max_memory: GiB for the whole process; None: see :func:`mdcsrn.inference.memory.budget`.
+        threads: of the processor; None: all that the process may use.
+        planes: of a slab; None: planned.
+        facts: what was done, as plain values, after :meth:`run`.
+    """
+
+    network: MDCSRN
+    backend: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    max_memory: float | None = None
+    threads: int | None = None
+    planes: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    _choice: Choice | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_memory is not None and not self.max_memory > 0:
+            raise ConfigError("max_memory is in GiB", got=self.max_memory, allowed="> 0")
+
+    def run(self, low: Tensor, region: Tensor, progress: Callable[[float], None] | None = None) -> Tensor:
+        """Restore a volume inside a region.
+
+        Args:
+            low: network input, shape (D, H, W), float32, divided by its 99.9th percentile.
+            region: boolean, same shape; outside it the result is `low`.
+            progress: called with the share done, 0 to 1.
+
+        Returns:
+            Restored volume, same shape, float32, on the CPU.
+        """
+        if not bool(region.any()):
+            return low.clone()
+        with torch.inference_mode():
+            change = self._attempts(low, region, progress)
+            whole = low + change if self.network.residual else change
+            return torch.where(region, whole, low)
+
+    def _attempts(self, low: Tensor, region: Tensor, progress: Callable[[float], None] | None) -> Tensor:
+        """Run; where memory is refused, with smaller slabs, and at last on the CPU."""
+        shrink = 1.0
+        while True:
+            try:
+                return self._pass(low, region, shrink, progress)
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                on_gpu = self._choice is not None and self._choice.backend.device.type == "cuda"
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            shrink /= 2
+            if shrink < 0.5**ATTEMPTS:
+                if not on_gpu:
+                    raise ConfigError("not enough memory for the smallest slabs", got=reason, remedy="free some memory")
+                self.device, self._choice, shrink = "cpu", None, 1.0
+            logger.warning("memory was refused (%s): going on with smaller slabs", reason)
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _pass(self, low: Tensor, region: Tensor, shrink: float, progress: Callable[[float], None] | None) -> Tensor:
+        start = time.perf_counter()
+        cells, inside = self._cells(low, region)
+        choice = self._choice = self._choice or self._pick(cells, inside)
+        reach = self.network.blocks * self.network.units + 1
+        per_voxel = SlabMDCSRN(self.network, least_planes(self.network)).bytes_per_voxel
+        if choice.precision in ("bfloat16", "float16"):
+            per_voxel /= 2
+        memory = budget(low.numel(), self.max_memory, choice.backend.device) * shrink
+        route = plan_route(inside, reach, memory / per_voxel, least_planes(self.network), self.planes)
+        compiled = 0.0
+
+        def prepare(slab: SlabMDCSRN, example: Tensors, small: Tensors) -> Runner:
+            nonlocal compiled
+            begin = time.perf_counter()
+            runner = choice.backend.compile(slab, example, choice.precision, self.threads, small)
+            compiled += time.perf_counter() - begin
+            return runner
+
+        done, total = 0, route.computed(reach)
+
+        def advance(voxels: int) -> None:
+            nonlocal done
+            done += voxels
+            if progress is not None:
+                progress(min(done / total, 1.0))
+
+        change = stream(cells, self.network, route, prepare, advance)
+        if self.network.space_to_depth is not None:
+            change = self.network.fold(change[None], low.shape)[0]
+        self.facts = {
+            **choice.to_dict(),
+            "device": str(choice.backend.device),
+            "threads": self.threads or torch.get_num_threads(),
+            **_route_facts(route, total, cells),
+            "region_share": round(float(region.float().mean()), 4),
+            "compile_s": round(compiled, 3),
+            "network_s": round(time.perf_counter() - start, 3),
+        }
+        return change[0]
+
+    def _cells(self, low: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+        """What the dense network reads, (c, D, H, W), and the region on the same grid."""
+        if self.network.space_to_depth is None:
+            return low[None], region
+        factor = self.network.multiple
+        inside = functional.max_pool3d(region[None, None].float(), factor, ceil_mode=True)[0, 0] > 0
+        return self.network.unfold(low[None, None])[0], inside
+
+    def _pick(self, cells: Tensor, inside: Tensor) -> Choice:
+        """Measure the backends' errors on a piece from the middle of the region."""
+        slab = SlabMDCSRN(self.network, max(least_planes(self.network), 8))
+        x, valid, *state = example_of(slab, *(min(PROBE, n) for n in cells.shape[-2:]))
+        centre = [int(index.float().mean()) for index in torch.nonzero(inside).unbind(dim=1)]
+        piece = []
+        for middle, size, whole in zip(centre, x.shape[-3:], cells.shape[-3:], strict=True):
+            first = max(min(middle - size // 2, whole - size), 0)
+            piece.append(slice(first, min(first + size, whole)))
+        part = cells[(slice(None), *piece)]
+        x[0, :, : part.shape[1]] = part
+        options = candidates(self.backend, self.device)
+        return pick(slab, (x, torch.ones_like(valid), *state), options, self.precision, threads=self.threads)
+
+
+def _route_facts(route: Route, computed: int, cells: Tensor) -> dict[str, Any]:
+    return {
+        "axis": route.axis,
+        "planes": route.planes,
+        "columns": len(route.columns),
+        "computed_share": round(computed / cells[0].numel(), 4),
+    }
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    known = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "cannot allocate")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in known)

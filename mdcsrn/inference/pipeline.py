@@ -1,0 +1,244 @@
+"""From a scan to a restored volume: plan, network, consistency, maps; the Python twin of ``mdcsrn predict``.
+
+from mdcsrn.inference import Task, predict
+from mdcsrn.io import read_volume, write_volume
+
+prediction = predict(read_volume("scan.nii.gz"), Task("factor", factor=(1, 2, 2)))
+write_volume(prediction.volume, "scan_sr.nii.gz")
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import mdcsrn
+from mdcsrn.errors import ConfigError, DataError
+from mdcsrn.inference.engine import Engine
+from mdcsrn.inference.models import Model, find_model
+from mdcsrn.inference.plan import Plan
+from mdcsrn.inference.region import head_region
+from mdcsrn.inference.task import Task, make_plan
+from mdcsrn.inference.trained_range import outside
+from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
+from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.volume import Volume
+from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.measurement import MeasurementCertificate
+from mdcsrn.notices import Notice, refuse
+
+SCALE_PERCENT = 99.9  # of the whole low-resolution volume, as in training
+REGIONS = ("head", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a prediction would do.
+
+    Attributes:
+        plan: grid, measured band and reasons.
+        model: the weights.
+        notices: warnings of the file, the plan and the trained range.
+    """
+
+    plan: Plan
+    model: Model
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A restored volume and all that is known of it.
+
+    Attributes:
+        volume: restored, on the plan's grid, in the input's unit, float32, never clipped.
+        low: the network's input on the same grid and in the same unit: the measured band, zero-filled.
+        plan: what was decided.
+        certificate: consistency of `volume`; None where it is off or nothing was done.
+        raw_certificate: of the network's own result, before the measurement was put back.
+        notices: warnings by name.
+        maps: further volumes on the same grid: ``invention``, and with uncertainty ``mean`` and ``spread``.
+        timings: seconds by stage.
+        facts: software, weights, backend, precision, region and scale, as plain values.
+    """
+
+    volume: Volume
+    low: Volume
+    plan: Plan
+    certificate: MeasurementCertificate | None
+    raw_certificate: MeasurementCertificate | None
+    notices: tuple[Notice, ...]
+    maps: dict[str, Volume]
+    timings: dict[str, float]
+    facts: dict[str, Any]
+
+
+def prepare(
+    volume: Volume,
+    task: Task = Task(),  # noqa: B008 - frozen
+    *,
+    facts: ScanFacts = ScanFacts(),  # noqa: B008 - frozen
+    model: Model | None = None,
+) -> Prepared:
+    """Decide what a prediction would do, without doing it; arguments and errors as for :func:`predict`."""
+    model = model or find_model()
+    plan = make_plan(volume, facts, task)
+    header = tuple(Notice("header", text) for text in volume.warnings)
+    return Prepared(plan, model, (*header, *plan.notices, *outside(plan, facts, model.trained)))
+
+
+def predict(
+    volume: Volume,
+    task: Task = Task(),  # noqa: B008 - frozen
+    *,
+    facts: ScanFacts = ScanFacts(),  # noqa: B008 - frozen
+    model: Model | str | os.PathLike[str] | None = None,
+    bundle: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    max_memory: float | None = None,
+    region: str = "head",
+    uncertainty: bool = False,
+    maps: bool = True,
+    strict: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Prediction:
+    """Restore the outer k-space of a scan.
+
+    Args:
+        volume: the scan, any unit and orientation.
+        task: what is asked for; the default fills an empty outer band and does nothing where there is none.
+        facts: what is known of the acquisition; it decides warnings and how slices are treated.
+        model: weights: found by :func:`mdcsrn.inference.models.find_model`, or as its arguments.
+        bundle: name or folder of a bundle, where `model` is not one already.
+        backend: ``auto`` (the fastest here whose error against float32 is small) or a name.
+        precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        max_memory: GiB for the whole process; None: 70 % of what is free, 6 GiB at most.
+        region: ``head`` (outside it the network adds nothing and costs nothing) or ``all``.
+        uncertainty: also run the eight flips, for the maps ``mean`` and ``spread``.
+        maps: also make the map ``invention``.
+        strict: warnings are errors.
+        progress: called with the share of the work done, 0 to 1.
+
+    Returns:
+        The prediction. With a plan of kind ``nothing`` its volume is the input.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        CheckpointError: the weights are missing or damaged.
+        DataError: the volume has no signal.
+        RefusedError: `strict`, and there is a warning.
+    """
+    if region not in REGIONS:
+        raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))
+    clock = _Clock()
+    with clock.stage("plan"):
+        found = model if isinstance(model, Model) else find_model(bundle, model)
+        prepared = prepare(volume, task, facts=facts, model=found)
+        if strict:
+            refuse(prepared.notices)
+    plan = prepared.plan
+    about = {"software": f"mdcsrn {mdcsrn.__version__}", "torch": torch.__version__, "weights": found.to_dict()}
+    if plan.kind == "nothing":
+        return Prediction(volume, volume, plan, None, None, prepared.notices, {}, clock.seconds, about)
+
+    with torch.inference_mode():
+        with clock.stage("zero-filling"):
+            array = torch.from_numpy(volume.array)
+            measured = plan.measured(array)
+            low = plan.band.pseudo_inverse(measured)
+            scale = float(percentile(low, SCALE_PERCENT))
+        if not scale > 0:
+            raise DataError(
+                f"{volume.path or 'the volume'} has no signal",
+                got=f"99.9th percentile {scale:g}",
+                allowed="above 0",
+                remedy="magnitude images are expected",
+            )
+        with clock.stage("region"):
+            scaled = low / scale
+            inside = head_region(scaled) if region == "head" else torch.ones(low.shape, dtype=torch.bool)
+        engine = Engine(found.network, backend, precision, device, max_memory)
+        first, extra = _run(engine, scaled, inside, plan, measured / scale, uncertainty, progress, clock)
+        first, extra = first * scale, {name: values * scale for name, values in extra.items()}
+        certificate = raw = None
+        if plan.measurement is not None:
+            with clock.stage("consistency"):
+                raw = plan.measurement.certify(first, measured)
+                first = plan.measurement.project(first, measured)
+                certificate = plan.measurement.certify(first, measured)
+        if maps:
+            with clock.stage("maps"):
+                extra["invention"] = invention(first, plan)
+    whole = Volume(first.numpy(), plan.affine, path=volume.path, warnings=volume.warnings)
+    return Prediction(
+        volume=whole,
+        low=replace(whole, array=low.numpy()),
+        plan=plan,
+        certificate=certificate,
+        raw_certificate=raw,
+        notices=prepared.notices,
+        maps={name: replace(whole, array=values.numpy()) for name, values in extra.items()},
+        timings=clock.seconds,
+        facts={**about, "region": region, "scale": scale, **engine.facts},
+    )
+
+
+def _run(
+    engine: Engine,
+    low: Tensor,
+    inside: Tensor,
+    plan: Plan,
+    measured: Tensor,
+    uncertainty: bool,
+    progress: Callable[[float], None] | None,
+    clock: _Clock,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The network's own result, and with uncertainty the mean and the spread of the eight flips, all scaled."""
+    members = symmetries(plan) if uncertainty else ()
+    kept: list[Tensor] = []
+    done = 0
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress((done + share) / max(len(members), 1))
+
+    def run(volume: Tensor, region: Tensor) -> Tensor:
+        result = engine.run(volume, region, report)
+        if not kept:
+            kept.append(result.clone())  # the first member is the scan as it is
+        return result
+
+    def after(count: int) -> None:
+        nonlocal done
+        done = count
+
+    with clock.stage("network"):
+        if not members:
+            return run(low, inside), {}
+        y = measured if plan.measurement is not None else None
+        several = ensemble(run, low, members, (inside,), plan.measurement, y, after)
+    engine.facts["ensemble"] = several.count
+    return kept[0], {"mean": several.mean, "spread": several.spread}
+
+
+@dataclass
+class _Clock:
+    """Seconds of named stages."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
