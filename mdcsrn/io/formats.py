@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def read_image_header(path: str | os.PathLike[str]) -> Header:
         return _pair_facts(source)[1]
     if kind == "mgz":
         with reading(source, "MGH"), open_bytes(source) as stream:
-            return _mgh_facts(MGHImage.header_class(read_exactly(stream, MGH_HEADER, source)), source)
+            return _mgh_facts(read_exactly(stream, MGH_HEADER, source), source)[0]
     _refuse_others(source, kind)
     return read_header(source)
 
@@ -177,29 +178,31 @@ def _read_mgh(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volum
     with reading(source, "MGH"):
         with open_bytes(source) as stream:
             start = read_exactly(stream, MGH_HEADER, source)
-            header = MGHImage.header_class(start)
-            facts = _mgh_facts(header, source)
+            facts, total = _mgh_facts(start, source)
             shape = volume_shape(facts.shape, source)
-            count = int(np.prod([float(n) for n in shape])) * facts.dtype.itemsize
-            data = start + read_exactly(stream, check_claim(MGH_HEADER + count, source) - MGH_HEADER, source)
+            data = start + read_exactly(stream, total - MGH_HEADER, source)
             read_to_end(stream)
         with LoggingOutputSuppressor(), np.errstate(all="ignore"):
             array = np.asarray(MGHImage.from_bytes(data).dataobj, dtype=np.float32).reshape(shape)
     return checked_volume(array, facts, allow_constant, nonfinite)
 
 
-def _mgh_facts(header: Any, source: Path) -> Header:
+def _mgh_facts(start: bytes, source: Path) -> tuple[Header, int]:
+    """Header of a FreeSurfer file, and the bytes from its start to its last voxel."""
+    header = MGHImage.header_class(start)
     shape = tuple(int(n) for n in header["dims"])
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if min(shape) < 1:
         raise DataError(f"{source} has an axis without voxels", got=f"shape {shape}", remedy="export it again")
+    dtype = header.get_data_dtype()
+    total = check_claim(MGH_HEADER + math.prod(shape) * dtype.itemsize, source)
     warnings: tuple[str, ...] = ()
-    if int(header["goodRASFlag"]) != 1:
+    if int.from_bytes(start[28:30], "big", signed=True) <= 0:  # goodRASFlag; nibabel puts the default in and hides it
         warnings = ("the file states no orientation (goodRASFlag): FreeSurfer's coronal default is taken",)
     with np.errstate(all="ignore"):
         affine = np.array(header.get_affine(), dtype=np.float64)
-    return Header(shape, check_affine(affine, str(source)), header.get_data_dtype(), source, warnings)
+    return Header(shape, check_affine(affine, str(source)), dtype, source, warnings), total
 
 
 def _read_pair(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volume:
@@ -208,7 +211,7 @@ def _read_pair(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volu
     with reading(voxels, "NIfTI"):
         shape = volume_shape(facts.shape, source)
         offset = int(header.get_data_offset())
-        count = int(np.prod([float(n) for n in shape])) * facts.dtype.itemsize
+        count = math.prod(shape) * facts.dtype.itemsize
         total = check_claim(offset + count if offset >= 0 else -1, voxels)
         with open_bytes(voxels) as stream:
             data = read_exactly(stream, total, voxels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mdcsrn.errors import DataError, GeometryError
-from mdcsrn.io.content import check_claim, read_start, reading
+from mdcsrn.io.content import GZIP_LIMIT, check_claim, read_start, reading
 from mdcsrn.io.nifti import checked_volume
 from mdcsrn.io.nifti_header import volume_shape
 from mdcsrn.io.nonfinite import NonFinite
@@ -96,11 +97,15 @@ def _facts(reader: Any, sitk: Any, text: bytes, source: Path, data: Path) -> Hea
         raise DataError(f"{source} has an axis without voxels", got=f"shape {shape}", remedy="export it again")
     dtype = _dtype(word, source)
     packed = re.search(rb"encoding:\s*(gz|gzip|bz2|bzip2)|CompressedData\s*=\s*True", text, re.IGNORECASE)
-    claimed = int(np.prod([float(n) for n in shape])) * dtype.itemsize
+    claimed = math.prod(shape) * dtype.itemsize
     if packed is None and not re.search(rb"encoding:\s*(txt|text|ascii|hex)", text, re.IGNORECASE):
         check_claim(claimed, data)
-    elif claimed > 1100 * data.stat().st_size:  # what zlib can pack at its very best
-        raise DataError(f"{source} is truncated, or its header is damaged", got=f"{claimed} bytes claimed")
+    elif claimed > GZIP_LIMIT * data.stat().st_size:
+        raise DataError(
+            f"{source} is truncated, or its header is damaged",
+            got=f"{data.stat().st_size} bytes on disk, {claimed} claimed by the header",
+            remedy="copy or export it again",
+        )
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     affine, warnings = np.eye(4), []
