@@ -12,9 +12,15 @@ from mdcsrn import __version__
 from mdcsrn.errors import MdcsrnError, root_error
 
 COMMANDS = {
+    "benchmark": "mdcsrn.cli.benchmark:command",
+    "bids": "mdcsrn.cli.bids:command",
     "data": "mdcsrn.cli.data:group",
     "degrade": "mdcsrn.cli.degrade:command",
     "evaluate": "mdcsrn.cli.evaluate:command",
+    "info": "mdcsrn.cli.info:command",
+    "predict": "mdcsrn.cli.predict:command",
+    "report": "mdcsrn.cli.report:command",
+    "verify": "mdcsrn.cli.verify:command",
 }
 
 
@@ -58,7 +64,7 @@ def _show(error: MdcsrnError) -> NoReturn:
 def main() -> None:
     """3D super-resolution of brain MRI.
 
-    Training, evaluation and inference of a bundle run with `python -m monai.bundle`; these commands prepare data and
-    work on single files. Exit codes: 0 done, 2 wrong usage, 3 files, 4 settings, 5 checkpoints, 6 training, 7 output,
-    8 a missing package.
+    `mdcsrn predict SCAN` restores what a short scan did not measure. Training and evaluation of a bundle run with
+    `python -m monai.bundle`. Exit codes: 0 done, 2 wrong usage, 3 files, 4 settings, 5 checkpoints, 6 training,
+    7 output, 8 a missing package, 9 refused because of a warning.
     """

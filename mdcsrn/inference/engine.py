@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
 from mdcsrn.inference.columns import Route, plan_route
 from mdcsrn.inference.memory import budget
-from mdcsrn.inference.streaming import example_of, stream
+from mdcsrn.inference.streaming import stream
 from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
 
-PROBE = 24  # voxels: edge of the planes on which a backend's error is measured
+PROBE = 24  # voxels: edge of the cube on which a backend's error is measured
 ATTEMPTS = 4  # halvings of the memory after the system refused it
 
 logger = logging.getLogger(__name__)
@@ -146,17 +146,30 @@ class Engine:
 
     def _pick(self, cells: Tensor, inside: Tensor) -> Choice:
         """Measure the backends' errors on a piece from the middle of the region."""
-        slab = SlabMDCSRN(self.network, max(least_planes(self.network), 8))
-        x, valid, *state = example_of(slab, *(min(PROBE, n) for n in cells.shape[-2:]))
-        centre = [int(index.float().mean()) for index in torch.nonzero(inside).unbind(dim=1)]
-        piece = []
-        for middle, size, whole in zip(centre, x.shape[-3:], cells.shape[-3:], strict=True):
-            first = max(min(middle - size // 2, whole - size), 0)
-            piece.append(slice(first, min(first + size, whole)))
-        part = cells[(slice(None), *piece)]
-        x[0, :, : part.shape[1]] = part
+        a, b, c = (
+            slice(max(min(middle - PROBE // 2, size - PROBE), 0), max(middle + PROBE // 2, PROBE))
+            for middle, size in zip(_centre(inside), inside.shape, strict=True)
+        )
         options = candidates(self.backend, self.device)
-        return pick(slab, (x, torch.ones_like(valid), *state), options, self.precision, threads=self.threads)
+        probe = cells[None, :, a, b, c].contiguous()
+        return pick(_Dense(self.network), (probe,), options, self.precision, threads=self.threads)
+
+
+class _Dense(nn.Module):
+    """The dense network without residual and space-to-depth: what the backends run."""
+
+    def __init__(self, network: MDCSRN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.features(x)
+
+
+def _centre(region: Tensor) -> list[int]:
+    """Centre of mass."""
+    sums = [region.sum(dim=[a for a in range(3) if a != axis]) for axis in range(3)]
+    return [int((n * torch.arange(len(n))).sum() / n.sum()) for n in sums]
 
 
 def _route_facts(route: Route, computed: int, cells: Tensor) -> dict[str, Any]:
