@@ -39,7 +39,7 @@ class Options:
         dicom_out: folder for a derived DICOM series.
         report: HTML file (a folder, where there are several cases).
         bundle: folder or name of a bundle.
-        model: file with weights.
+        model: file with weights, or the name of one in the bundle.
         device: ``auto``, ``cpu``, ``cuda`` ...
         backend: ``auto`` or the name of a backend.
         precision: ``auto``, ``float32``, ``bfloat16`` ...
@@ -65,7 +65,7 @@ class Options:
     dicom_out: Path | None = None
     report: Path | None = None
     bundle: str | None = None
-    model: Path | None = None
+    model: str | None = None
     device: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
@@ -141,17 +141,17 @@ _OPTIONS = (
         help="float32 (default), or keep: the source's integer type.",
     ),
     click.option("--fill-nonfinite", is_flag=True, help="Fill NaN and infinite voxels instead of refusing them."),
-    click.option("--uncertainty", is_flag=True, help="Also mean and spread over eight flips, and what was invented."),
+    click.option("--uncertainty", is_flag=True, help="Mean over eight flips, with maps of their spread."),
     click.option("--dicom-out", type=_path, metavar="DIR", help="Also a derived DICOM series (from a DICOM source)."),
     click.option("--report", type=_path, metavar="F", help="Also an HTML page; a folder for several cases."),
     click.option("--bundle", metavar="B", help="Bundle: a folder or the name of a shipped one."),
-    click.option("--model", type=_path, metavar="F", help="File with weights, instead of the bundle's."),
+    click.option("--model", metavar="F", help="File with weights, or the name of one in the bundle."),
     click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, ..."),
     click.option("--backend", default="auto", metavar="B", help="auto, eager, compile, openvino, onnxruntime, cuda."),
     click.option("--precision", default="auto", metavar="P", help="auto, float32, bfloat16, float16, int8."),
     click.option("--max-memory", type=float, metavar="GIB", help="Memory to plan for; default: what is free."),
     click.option("--strict", is_flag=True, help="Treat warnings as errors."),
-    click.option("--dry-run", is_flag=True, help="Say what would be done, by what margin and why, and stop."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done and why, and stop."),
     click.option("--resume", is_flag=True, help="Skip cases whose result is there and whole."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("--json", "json", is_flag=True, help="Print one JSON document and nothing else."),

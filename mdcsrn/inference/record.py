@@ -82,7 +82,7 @@ def sidecar(
     folder = output.path.parent
     source = relative(scan.source, folder)
     spatial = prediction.volume
-    certificate = prediction.certificate
+    certificate, raw = prediction.certificate, prediction.raw_certificate
     facts = scan.facts
     record: dict[str, Any] = {
         "software": f"mdcsrn {mdcsrn.__version__}",
@@ -108,6 +108,7 @@ def sidecar(
         "settings": dict(settings),
         "plan": prediction.plan.to_dict(),
         "certificate": {
+            "network_alone": None if raw is None else raw.to_dict(),
             "before_rounding": None if certificate is None else certificate.to_dict(),
             "after_rounding": None if stored_certificate is None else dict(stored_certificate),
         },
@@ -119,7 +120,6 @@ def sidecar(
             "slice_axis": facts.slice_axis,
         },
         "warnings": [{"name": n.name, "text": n.text} for n in (*prediction.notices, *notices)],
-        "source_warnings": list(scan.volume.warnings),
         "inference": dict(prediction.facts),
         "timings_s": dict(prediction.timings),
         **(extra or {}),
@@ -176,7 +176,12 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def is_done(
-    output: Path, source_sha256: str, settings: Mapping[str, Any], weights_sha256: str, wanted: Sequence[str]
+    output: Path,
+    source_sha256: str,
+    settings: Mapping[str, Any],
+    weights_sha256: str,
+    page: Path | None = None,
+    series: Path | None = None,
 ) -> bool:
     """True where a result of the same source, settings and weights is there, whole, with all the files wanted.
 
@@ -185,7 +190,8 @@ def is_done(
         source_sha256: hash of the source now.
         settings: what is asked for now.
         weights_sha256: of the weights now.
-        wanted: roles of the further files asked for now.
+        page: HTML report asked for now.
+        series: folder of the DICOM series asked for now.
     """
     if not output.is_file():
         return False
@@ -198,9 +204,31 @@ def is_done(
         and record.get("source_sha256") == source_sha256
         and record.get("settings") == plain(settings)
         and record.get("weights_sha256") == weights_sha256
-        and set(wanted) <= set(record.get("files", {}))
+        and (page is None or _place(record.get("files", {}).get("report")) == relative(page, output.parent))
+        and (series is None or _place(record.get("dicom")) == relative(series, output.parent))
     )
-    return same and not changed_files(record, output)
+    return same and not changed_files(record, output) and not series_change(record, output)
+
+
+def series_sha256(folder: Path) -> str:
+    """Hash of a folder's files: of their names and hashes, in the order of their names."""
+    listed = [f"{path.name} {sha256(path)}" for path in sorted(folder.iterdir()) if path.is_file()]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+
+
+def series_change(record: Mapping[str, Any], output: Path) -> str:
+    """What is wrong with the DICOM series that belongs to a result; empty where nothing is, or there is none."""
+    series = record.get("dicom")
+    if not isinstance(series, Mapping):
+        return ""
+    folder = output.parent / str(series.get("path"))
+    if not folder.is_dir():
+        return f"the series {folder.name} is no longer there"
+    return "" if series_sha256(folder) == series.get("sha256") else f"the series {folder.name} was changed"
+
+
+def _place(entry: object) -> str | None:
+    return str(entry.get("path")) if isinstance(entry, Mapping) else None
 
 
 def changed_files(record: Mapping[str, Any], output: Path) -> list[str]:

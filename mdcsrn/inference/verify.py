@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.files import sha256
 from mdcsrn.inference.plan import Plan
-from mdcsrn.inference.record import SEAL, read_sidecar, seal, sidecar_path
+from mdcsrn.inference.record import SEAL, read_sidecar, seal, series_change, sidecar_path
 from mdcsrn.io import read_volume
 from mdcsrn.kspace.fourier import grid_affine
 
@@ -129,6 +129,10 @@ def _further_files(output: Path, record: Mapping[str, Any]) -> list[Check]:
         else:
             intact = sha256(path) == file["sha256"]
             checks.append(Check(f"file-{role}", intact, f"{path.name} is {'' if intact else 'not '}as it was"))
+    if isinstance(record.get("dicom"), Mapping):
+        problem = series_change(record, output)
+        gone = problem.endswith("no longer there")
+        checks.append(Check("dicom", None if gone else not problem, problem or "the DICOM series is as it was"))
     return checks
 
 

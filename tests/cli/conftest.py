@@ -1,0 +1,118 @@
+"""Small scans whose outer k-space is empty, small weights, and the commands on them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from nibabel.eulerangles import euler2mat
+from scipy import ndimage
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = (36, 48, 40)
+OBLIQUE = np.eye(4)  # left-handed, anisotropic
+OBLIQUE[:3] = np.c_[euler2mat(0.2, -1.4, 0.4) @ np.diag([0.9, -1.1, 1.0]), (20, -12, -7)]
+
+
+def low_pass(volume: np.ndarray, reduction: Sequence[float]) -> np.ndarray:
+    """Box low-pass by NumPy alone: integer |k| < n / (2 r) is kept."""
+    spectrum = np.fft.fftn(volume.astype(np.float64))
+    for axis, (n, r) in enumerate(zip(volume.shape, reduction, strict=True)):
+        kept = np.abs(np.fft.fftfreq(n, 1 / n)) < n / (2 * r) if r > 1 else np.ones(n, bool)
+        spectrum *= np.expand_dims(kept, [other for other in range(3) if other != axis])
+    return np.fft.ifftn(spectrum).real.astype(np.float32)
+
+
+def phantom(shape: Sequence[int] = SHAPE, seed: int = 0) -> np.ndarray:
+    """A head of about 1000 with fine texture, in noisy air, float32."""
+    rng = np.random.default_rng(seed)
+    grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    radius = np.sqrt(sum(g**2 for g in grid))
+    texture = ndimage.gaussian_filter(rng.standard_normal(shape), 0.6)
+    return ((radius < 0.8) * (800 + 400 * texture) + 5 * rng.standard_normal(shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_phantom() -> Callable[..., np.ndarray]:
+    return phantom
+
+
+@pytest.fixture(scope="session")
+def save_image() -> Callable[..., Path]:
+    """``save_image(array, path, affine)`` with nibabel alone."""
+
+    def write(array: np.ndarray, path: Path, affine: np.ndarray = OBLIQUE) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(array, affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def interpolated() -> np.ndarray:
+    """A scan that the scanner zero-filled by 2 on its last two axes."""
+    return low_pass(phantom(), (1, 2, 2))
+
+
+@pytest.fixture
+def scan(tmp_path: Path, interpolated: np.ndarray, save_image: Callable[..., Path]) -> Path:
+    return save_image(interpolated, tmp_path / "in" / "scan.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small network that changes its input visibly."""
+    import torch
+
+    from mdcsrn.networks import MDCSRN
+    from mdcsrn.networks.weights import save_weights
+
+    torch.manual_seed(0)
+    network = MDCSRN(blocks=1, units=2, growth=4)
+    torch.nn.init.normal_(network.recon.weight, std=0.05)
+    path = tmp_path_factory.mktemp("weights") / "small.pt"
+    save_weights(path, network)
+    return path
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def mdcsrn(small_model: Path) -> Command:
+    """``mdcsrn("predict", ...)`` within this process; predictions use the small weights and plain torch."""
+    from mdcsrn.cli.main import main
+
+    def run(*arguments: object) -> Result:
+        words = [str(argument) for argument in arguments]
+        if words[0] in ("predict", "bids") and "--model" not in words:
+            words += ["--model", str(small_model), "--backend", "eager", "--precision", "float32"]
+        return CliRunner().invoke(main, words)
+
+    return run
+
+
+@pytest.fixture
+def process(small_model: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same as a process of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        if words[0] in ("predict", "bids") and "--model" not in words:
+            words += ["--model", str(small_model), "--backend", "eager", "--precision", "float32"]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        return subprocess.run(
+            [sys.executable, "-m", "mdcsrn", *words], capture_output=True, text=True, cwd=cwd, env=environment,
+            check=False,
+        )  # fmt: skip
+
+    return run
