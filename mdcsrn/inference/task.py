@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mdcsrn.data.band import SMALLEST_AXIS, AxisBand, detect_band
+from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, AxisBand, detect_band
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.plan import Pairs, Plan
 from mdcsrn.inference.slices import SliceAxis, find_slice_axis
@@ -170,7 +170,7 @@ def _band_words(band: AxisBand, n: int, is_slice_axis: bool) -> str:
     if is_slice_axis:
         return "not assessed (slices of a 2D scan are not band-limited)"
     if not band.assessed:
-        return f"not assessed ({n} samples; a band edge shows from {SMALLEST_AXIS} on)"
+        return f"not assessed ({n} samples; an edge shows from {SMALLEST_AXIS} on, with {SMALLEST_PLANE} voxels across)"
     if band.empty:
         return f"acquired {band.samples} of {n} samples (step {band.step_db:.1f} dB, margin {band.margin:.2f})"
     return f"no empty band among {n} samples (largest step {band.step_db:.1f} dB, margin {band.margin:.2f})"

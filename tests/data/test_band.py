@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from mdcsrn.data.band import SMALLEST_AXIS, STEP_DB, crop_to_band, detect_band
+from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB, crop_to_band, detect_band
 from mdcsrn.data.inspect import inspect_image
 from mdcsrn.io import Volume, read_volume
 from mdcsrn.kspace import grid_affine, resample_grid
@@ -124,6 +124,18 @@ def test_a_short_axis_is_not_judged() -> None:
     array = np.random.default_rng(0).normal(100, 10, (SMALLEST_AXIS - 1, 40, 40)).astype(np.float32)
     bands = detect_band(array)
     assert [band.assessed for band in bands] == [False, True, True]
+
+
+def test_few_lines_are_not_judged() -> None:
+    """Smooth noise in a thin block: the mean over some dozens of lines has steps of its own."""
+    rng = np.random.default_rng(0)
+    for cross in [(7, 9), (1, 128), (16, 16), (16, 32), (24, 24)]:
+        for _ in range(60):
+            noise = rng.normal(0, 10, (int(rng.integers(32, 150)), *cross))
+            array = (100 + noise + 8 * ndimage.gaussian_filter(noise, (1.5, 1, 1))).astype(np.float32)
+            band = detect_band(array)[0]
+            assert not band.empty
+            assert band.assessed == (cross[0] * cross[1] >= SMALLEST_PLANE)
 
 
 def test_inspection_writes_the_crop_of_an_interpolated_scan_only(shared_data: Path, tmp_path: Path) -> None:
