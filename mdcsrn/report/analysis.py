@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError
 from mdcsrn.kspace import DegradationSpec, low_pass
-from mdcsrn.metrics import data_range, head_mask, ssim_map
+from mdcsrn.metrics import data_range, head_mask, masked_mean, nrmse, psnr, ssim_map
 from mdcsrn.report.page import Array
 
 Curve = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 LEAST_HEAD = 0.02  # share of the fullest slice's head voxels below which a slice has no figure
 BINS = 121
 
@@ -35,7 +36,7 @@ def slice_means(volumes: Mapping[str, Array]) -> SliceCurves:
     return SliceCurves({name: _per_axis(array) for name, array in volumes.items()})
 
 
-def slice_differences(before: Array, after: Array, mask: NDArray[np.bool_]) -> SliceCurves:
+def slice_differences(before: Array, after: Array, mask: Mask) -> SliceCurves:
     """Mean |after − before| of each slice, in the mask."""
     return SliceCurves({"|after − before|": _masked_means(np.abs(after - before), mask)})
 
@@ -53,30 +54,58 @@ def outside_band(array: Array, shares: tuple[float, float, float]) -> Array:
     return result
 
 
-def slice_energy(volumes: Mapping[str, Array], mask: NDArray[np.bool_]) -> SliceCurves:
+def slice_energy(volumes: Mapping[str, Array], mask: Mask) -> SliceCurves:
     """Root mean square of each slice, in the mask."""
     squares = {name: _masked_means(np.square(array, dtype=np.float32), mask) for name, array in volumes.items()}
     return SliceCurves({name: _three([np.sqrt(c) for c in curves]) for name, curves in squares.items()})
 
 
-def slice_fidelity(
-    reference: Array, candidates: Mapping[str, Array], mask: NDArray[np.bool_]
-) -> tuple[SliceCurves, SliceCurves]:
-    """PSNR (dB) and SSIM of each slice of each candidate, in the mask, along each axis.
+@dataclass(frozen=True, eq=False)
+class Fidelity:
+    """How close one candidate is to the reference, in one region.
 
-    PSNR takes the squared error of the slice's masked voxels; SSIM is the mean over them of the 3D map. Both use the
-    data range of the whole reference, so that slices can be compared.
+    Attributes:
+        psnr: dB.
+        ssim: mean of the 3D map.
+        nrmse: root mean square error over the data range.
+        slice_psnr: dB per slice along each axis, from the squared error of the slice's masked voxels.
+        slice_ssim: mean of the 3D map over the slice's masked voxels.
     """
-    truth = torch.from_numpy(np.ascontiguousarray(reference, np.float32))
-    peak = data_range(truth)
-    decibels, similarities = {}, {}
-    for name, array in candidates.items():
-        candidate = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-        errors = _masked_means(np.square((array - reference) / peak, dtype=np.float32), mask)
+
+    psnr: float
+    ssim: float
+    nrmse: float
+    slice_psnr: tuple[Curve, Curve, Curve]
+    slice_ssim: tuple[Curve, Curve, Curve]
+
+
+def fidelity(reference: Array, candidate: Array, peak: float, masks: Mapping[str, Mask]) -> dict[str, Fidelity]:
+    """Figures of one candidate in several regions; the SSIM map is made once.
+
+    All slices use the data range of the whole reference, so that they can be compared.
+
+    Args:
+        reference: (D, H, W), any unit.
+        candidate: same shape and unit.
+        peak: data range of the reference.
+        masks: region to (D, H, W) mask.
+    """
+    truth, image = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (reference, candidate))
+    similarity = ssim_map(image, truth, peak)
+    squares = np.square((candidate - reference) / peak, dtype=np.float32)
+    results = {}
+    for region, mask in masks.items():
+        inside = torch.from_numpy(mask)
         with np.errstate(divide="ignore"):
-            decibels[name] = _three([-10 * np.log10(error) for error in errors])
-        similarities[name] = _masked_means(ssim_map(candidate, truth, peak).numpy(), mask)
-    return SliceCurves(decibels), SliceCurves(similarities)
+            decibels = _three([-10 * np.log10(error) for error in _masked_means(squares, mask)])
+        results[region] = Fidelity(
+            psnr(image, truth, peak, inside),
+            masked_mean(similarity, inside),
+            nrmse(image, truth, peak, inside),
+            decibels,
+            _masked_means(similarity.numpy(), mask),
+        )
+    return results
 
 
 def central_planes(array: Array) -> tuple[Array, Array, Array]:
@@ -103,7 +132,7 @@ def histogram(values: Array, limit: float) -> tuple[Curve, Curve]:
     return (edges[:-1] + edges[1:]) / 2, counts / max(1, values.size)
 
 
-def head_of(array: Array) -> tuple[NDArray[np.bool_], float]:
+def head_of(array: Array) -> tuple[Mask, float]:
     """Head mask and data range of the volume that decides both.
 
     Raises:
@@ -121,7 +150,7 @@ def _per_axis(array: Array) -> tuple[Curve, Curve, Curve]:
     return _three([array.mean(axis=axes, dtype=np.float64) for axes in others])
 
 
-def _masked_means(values: Array, mask: NDArray[np.bool_]) -> tuple[Curve, Curve, Curve]:
+def _masked_means(values: Array, mask: Mask) -> tuple[Curve, Curve, Curve]:
     kept = np.where(mask, values, 0)
     curves = []
     for axes in ((1, 2), (0, 2), (0, 1)):

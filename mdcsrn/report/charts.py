@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def chart(panels: Sequence[Panel], ylabel: str, edge_label: str = "", points: bo
         ) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     style = {name: index % len(COLOURS) for index, name in enumerate(names)}
-    settings = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(11.6, 2.9), layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)

@@ -18,11 +18,15 @@ from mdcsrn.files import atomic_write_text
 from mdcsrn.report import sections as parts
 from mdcsrn.report.glossary import glossary
 from mdcsrn.report.page import Page
+from mdcsrn.report.prediction import page_of_output, page_of_prediction
 from mdcsrn.report.preview import Preview, make_preview
+
+__all__ = ["page_of_output", "page_of_prediction", "render", "write_page"]
 
 LARGEST = 25_000_000  # bytes of the file
 NIIVUE = "niivue-0.69.0"
 KEPT = 1e-5  # relative error of a float result inside the measured band that still counts as kept
+NOTE = "Grey levels are rounded to 8 bits and the field is cropped to the head."
 SLACK = 200_000  # bytes for markup around the pictures
 
 
@@ -76,7 +80,7 @@ def render(page: Page, largest: int = LARGEST) -> str:
         software=f"mdcsrn {mdcsrn.__version__}",
         policy=policy(scripts),
         style=Markup(_asset("templates/page.css")),
-        summary=_summary(subject),
+        summary=_summary(page),
         consistency=consistency(page),
         notices=page.notices,
         sections=sections,
@@ -105,6 +109,8 @@ def policy(scripts: Sequence[str]) -> str:
 def consistency(page: Page) -> Consistency:
     """The certificate in plain words."""
     certificate = page.certificate
+    if page.unchanged:
+        return Consistency(True, "Nothing was changed", ["The result is the input, voxel by voxel."])
     if certificate is None:
         return Consistency(
             False,
@@ -140,11 +146,8 @@ def _sections(subject: parts.Subject) -> list[parts.Section]:
 
 
 def _preview(page: Page, budget: int) -> Preview:
-    volumes = {page.before_name: page.before, page.after_name: page.after}
-    if page.comparison is not None:
-        volumes["reference"] = page.comparison.reference
     maps = {parts.MAP_TEXT.get(name, name): array for name, array in page.maps.items() if name != "mean"}
-    return make_preview(volumes, maps, page.affine, page.truth, budget)
+    return make_preview(page.volumes, maps, page.affine, page.truth, budget)
 
 
 def _settings(subject: parts.Subject, preview: Preview) -> dict[str, Any]:
@@ -176,16 +179,14 @@ def _subtitle(page: Page) -> str:
     return f"{kind} · {size} voxels of {' × '.join(f'{edge:.2f}' for edge in spacing)} mm"
 
 
-def _summary(subject: parts.Subject) -> list[str]:
-    page = subject.page
-    lines = [
-        "The fine detail in this result was estimated by a network; it was not measured."
-        if page.comparison is None
-        else f"{page.after_name} and other methods, each held against the reference."
-    ]
-    if "Decision" in page.facts:
-        lines.append(page.facts["Decision"])
-    return lines
+def _summary(page: Page) -> list[str]:
+    if page.unchanged:
+        lines = []
+    elif page.comparison is None:
+        lines = ["Fine detail in this result was estimated by a network; it was not measured."]
+    else:
+        lines = [f"{page.after_name} and other methods, each held against the reference."]
+    return [*lines, page.facts["Decision"]] if "Decision" in page.facts else lines
 
 
 def _asset(name: str) -> str:

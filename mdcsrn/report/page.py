@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: two volumes of one grid, what was measured, what is known and what is doubtful."""
+"""What a report shows, as plain values: volumes of one grid, what was measured, what is known, what is doubtful."""
 
 from __future__ import annotations
 
@@ -68,11 +68,12 @@ class Page:
         maps: name to (D, H, W), ≥ 0, same unit: ``spread``, ``invention`` or any other.
         facts: label to text, in the order shown.
         certificate: plain values of the consistency certificate; needs ``relative_error``, may hold
-            ``relative_error_stored`` (after rounding to the output's type) and ``bound_share``. None: consistency is off.
+            ``relative_error_stored`` (of the file, after rounding) and ``bound_share``. None: consistency is off.
         notices: warnings.
         comparison: a reference and other candidates: makes the page an evaluation.
         before_name: what `before` is, as ``zero-filled input``.
         after_name: what `after` is.
+        unchanged: nothing was to be done: the result is the input.
 
     Raises:
         GeometryError: arrays differ in shape or are no volumes.
@@ -91,6 +92,7 @@ class Page:
     comparison: Comparison | None = None
     before_name: str = "before (zero-filled)"
     after_name: str = "after"
+    unchanged: bool = False
 
     def __post_init__(self) -> None:
         named: dict[str, NDArray[Any]] = {self.before_name: self.before, self.after_name: self.after, **self.maps}
@@ -107,6 +109,12 @@ class Page:
             raise ConfigError(
                 "measured shares of k-space are fractions, one per axis", got=self.shares, allowed="(0, 1]"
             )
+
+    @property
+    def volumes(self) -> dict[str, Array]:
+        """Name to picture: before, after and, where there is one, the reference."""
+        named = {self.before_name: self.before, self.after_name: self.after}
+        return named if self.comparison is None else {**named, "reference": self.comparison.reference}
 
     @property
     def truth(self) -> Array:

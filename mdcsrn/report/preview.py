@@ -1,4 +1,4 @@
-"""Small copies of volumes for a page: 8-bit NIfTI, cropped to the head, packed without loss, within a budget of bytes."""
+"""Small copies of volumes for a page: 8-bit NIfTI, cropped to the head, packed without loss, within a budget."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def pictures_section(subject: Subject) -> Section:
     columns = [
         pictures.Column("before", page.before_name, "gray", 0, 100),
         pictures.Column("after", page.after_name, "gray", 0, 100),
-        pictures.Column("change", "difference", "RdBu_r", -limit, limit, "after − before, % of the data range"),
+        pictures.Column("change", "difference", "RdBu_r", -limit, limit, "difference, % of the data range"),
     ]
     columns += [
         pictures.Column(name, name, "inferno", 0, _limit(scene, [name]), f"{name}, % of the data range")
@@ -111,8 +111,8 @@ def pictures_section(subject: Subject) -> Section:
     ]
     data = pictures.planes_png(scene, columns, ("before", "after"))
     alt = (
-        f"Axial, coronal and sagittal plane through the head and an enlarged part: {page.before_name}, {page.after_name}, "
-        f"their difference on a scale of ±{limit:.1f} % of the data range"
+        f"Axial, coronal and sagittal plane through the head and an enlarged part: {page.before_name}, "
+        f"{page.after_name}, their difference on a scale of ±{limit:.1f} % of the data range"
         + "".join(f", {MAP_TEXT.get(name, name)}" for name in maps)
     )
     caption = "Grey: 0 to the 99.9th percentile. L left, R right, A front, P back, S top, I bottom."
@@ -123,9 +123,7 @@ def kspace_section(subject: Subject) -> Section:
     """The central planes of k-space before and after, and the energy along each axis."""
     page = subject.page
     shares = None if page.shares is None else [page.shares[axis] for axis in subject.order]
-    volumes = {page.before_name: page.before, page.after_name: page.after}
-    if page.comparison is not None:
-        volumes["reference"] = page.comparison.reference
+    volumes = page.volumes
     scene = subject.scene(volumes)
     rows = [(name, analysis.central_planes(scene.volumes[name])) for name in volumes]
     names = ("back–front (across) and bottom–top", "left–right and bottom–top", "left–right and back–front")
@@ -149,8 +147,8 @@ def kspace_section(subject: Subject) -> Section:
     lines = figure(
         charts.chart(panels, "mean power, dB", "edge of the measured band"), "svg",
         "Mean power of k-space along each axis, from the centre to the highest frequency of the grid.",
-        "A fall at the edge of the band means that nothing was measured beyond it; the result should continue the slope "
-        "from inside, not exceed it.",
+        "A fall at the edge of the band means that nothing was measured beyond it; the result should continue the "
+        "slope from inside, not exceed it.",
         "Energy along each axis",
     )  # fmt: skip
     if shares is None:
@@ -159,18 +157,15 @@ def kspace_section(subject: Subject) -> Section:
         text = ["The scan fills the whole k-space of this grid."]
     else:
         each = ", ".join(f"{100 * s:.0f} % {d}" for s, d in zip(shares, DIRECTIONS, strict=True))
-        text = [
-            f"Measured share of the frequencies along each axis of this grid: {each}; {100 * np.prod(shares):.0f} % in all."
-        ]
+        whole = f"{100 * np.prod(shares):.0f} % in all"
+        text = [f"Measured share of the frequencies along each axis of this grid: {each}; {whole}."]
     return Section("kspace", "k-space", text, [planes, lines])
 
 
 def slices_section(subject: Subject) -> Section:
     """Mean, energy outside the measured band and difference, slice by slice along each axis."""
     page, percent = subject.page, 100 / subject.peak
-    volumes = {page.before_name: page.before, page.after_name: page.after}
-    if page.comparison is not None:
-        volumes["reference"] = page.comparison.reference
+    volumes = page.volumes
     means = analysis.slice_means(volumes)
     figures = [
         _slice_figure(
@@ -185,15 +180,15 @@ def slices_section(subject: Subject) -> Section:
         figures.append(
             _slice_figure(
                 subject, energy.curves, percent, "RMS, % of the data range", "Detail outside the measured band",
-                "Root mean square, in the head, of the image part that lies outside the measured band: near 0 before, and "
-                "after it what was restored. A slice that stands out deserves a look.",
+                "Root mean square, in the head, of the image part that lies outside the measured band: near 0 before, "
+                "and after it what was restored. A slice that stands out deserves a look.",
             )
         )  # fmt: skip
     change = analysis.slice_differences(page.before, page.after, subject.mask)
     figures.append(
         _slice_figure(
             subject, change.curves, percent, "mean |change|, % of range", "Change",
-            "Mean absolute difference after − before, in the head.",
+            f"Mean of |{page.after_name} − {page.before_name}|, in the head.",
         )
     )  # fmt: skip
     return Section("slices", "Slice by slice", figures=figures)
@@ -205,15 +200,14 @@ def differences_section(subject: Subject) -> Section:
     values = (page.after - page.before)[subject.mask] * percent
     limit = max(float(np.percentile(np.abs(values), 99.9)), 0.1)
     centres, shares = analysis.histogram(values, limit)
-    panel = charts.Panel(
-        "", "after − before, % of the data range", {"share of the head's voxels": (centres, _positive(100 * shares))},
-        log=True, steps=True,
-    )  # fmt: skip
+    series = {"share of the head's voxels": (centres, _positive(100 * shares))}
+    label = f"{page.after_name} − {page.before_name}, % of the data range"
+    panel = charts.Panel("", label, series, log=True, steps=True)
     root = float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
     median, high = np.percentile(np.abs(values), (50, 99))
     text = [
-        f"In the head the result differs from the input by {root:.2f} % of the data range (root mean square); half of the "
-        f"voxels by less than {median:.2f} %, one in a hundred by more than {high:.1f} %."
+        f"In the head the two differ by {root:.2f} % of the data range (root mean square); half of the voxels by less "
+        f"than {median:.2f} %, one in a hundred by more than {high:.1f} %."
     ]
     drawn = figure(
         charts.chart([panel], "voxels per bin, %"), "svg", f"Histogram of differences between ±{limit:.1f} %.",

@@ -66,8 +66,8 @@
   }
 
   const OPTIONS = {
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 0.69, 0, 0.55], crosshairWidth: 0.6, fontColor: [1, 0.69, 0, 1],
-    multiplanarShowRender: 0, dragAndDropEnabled: false, isColorbar: false, show3Dcrosshair: false, loadingText: "",
+    backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.75, 0.95, 0.6], crosshairWidth: 0.5, fontColor: [1, 0.69, 0, 1],
+    multiplanarShowRender: 0, dragAndDropEnabled: false, isColorbar: false, crosshairGap: 5, show3Dcrosshair: false, loadingText: "",
     isRadiologicalConvention: false, sagittalNoseLeft: false, logLevel: "silent", fontMinPx: 11, fontSizeScaling: 0.25,
     tileMargin: 4,
   };
@@ -207,7 +207,7 @@
       panes.right.drawScene();
     });
     controls.crosshair.addEventListener("change", () => {
-      for (const pane of Object.values(panes)) pane.setCrosshairWidth(controls.crosshair.checked ? 0.6 : 0);
+      for (const pane of Object.values(panes)) pane.setCrosshairWidth(controls.crosshair.checked ? 0.5 : 0);
       panes.right.drawScene();
     });
     get("viewer-flip").addEventListener("click", () => {

@@ -1,0 +1,170 @@
+"""``mdcsrn report``: one HTML page of a result, or of an evaluation against a reference."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdcsrn.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mdcsrn.io import Volume
+    from mdcsrn.kspace import DegradationSpec
+    from mdcsrn.report.page import Array, Page
+
+_path = click.Path(path_type=Path)
+
+
+@click.command("report")
+@click.argument("result", metavar="[OUT]", required=False, type=_path)
+@click.option("-o", "--output", type=_path, help="HTML file; default: beside the volume.")
+@click.option("--input", "source", type=_path, metavar="IN", help="Source of OUT; default: where its record says.")
+@click.option("--reference", type=_path, metavar="R", help="Evaluate against this volume instead.")
+@click.option("--prediction", type=_path, metavar="P", help="What is evaluated; default: made from R, with --degrade.")
+@click.option("--low", type=_path, metavar="L", help="What P was made from: adds the baselines.")
+@click.option("--mask", type=_path, metavar="M", help="Also figures inside this mask, such as the brain.")
+@click.option("--degrade", "spec", metavar="SPEC", help="Degradation file or preset, such as hcp_2x2.")
+@click.option("--angles", metavar="'0 15 …'", help="With --degrade: turn R by these degrees, restore, compare.")
+@click.option("--bundle", help="Weights for --degrade: a bundle.")
+@click.option("--model", help="Weights for --degrade: a file.")
+def command(
+    result: Path | None, output: Path | None, source: Path | None, reference: Path | None, prediction: Path | None,
+    low: Path | None, mask: Path | None, spec: str | None, angles: str | None, bundle: str | None, model: str | None,
+) -> None:  # fmt: skip
+    """One HTML page that opens from disk: viewer, k-space, curves, certificate.
+
+    OUT is a volume of `mdcsrn predict`, with its .json beside it. With --reference it is an evaluation: P and the
+    baselines against R, per slice, and with --angles per rotation.
+    """
+    if (result is None) == (reference is None):
+        raise click.UsageError("give either OUT, or --reference with --prediction or --degrade")
+    from mdcsrn.report.html import page_of_output, write_page
+
+    if result is not None:
+        for name, value in (("--prediction", prediction), ("--low", low), ("--mask", mask), ("--degrade", spec)):
+            if value is not None:
+                raise click.UsageError(f"{name} belongs to an evaluation: give --reference")
+        target = output or _beside(result, "")
+        page = page_of_output(result, source)
+    else:
+        assert reference is not None
+        if prediction is None and spec is None:
+            raise click.UsageError("an evaluation needs --prediction, or --degrade to make one")
+        if angles is not None and spec is None:
+            raise click.UsageError("--angles needs --degrade: what happens to the turned reference")
+        target = output or _beside(prediction or Path(reference.name), "_evaluation")
+        page = evaluate(reference, prediction, low, mask, spec, parse_angles(angles), bundle, model)
+    for given in (result, source, reference, prediction, low, mask):
+        if given is not None and target.exists() and given.exists() and os.path.samefile(given, target):
+            raise OutputError(f"the report {target} would replace an input", remedy="choose another name with -o")
+    write_page(target, page)
+    click.echo(f"wrote {target}")
+
+
+def parse_angles(text: str | None) -> tuple[float, ...]:
+    """Degrees between spaces or commas.
+
+    Raises:
+        ConfigError: something else than numbers.
+    """
+    if text is None:
+        return ()
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ConfigError("angles are numbers", got=text, allowed="degrees between spaces or commas") from error
+
+
+def evaluate(
+    reference: Path,
+    prediction: Path | None,
+    low: Path | None,
+    mask: Path | None,
+    spec: str | None,
+    angles: tuple[float, ...],
+    bundle: str | None,
+    model: str | None,
+) -> Page:
+    """The page of an evaluation from files; arguments as the options of the command.
+
+    Raises:
+        MdcsrnError: a file cannot be used, or grids differ.
+    """
+    from mdcsrn.io import nifti_stem
+    from mdcsrn.io.formats import read_image
+    from mdcsrn.kspace import load_spec
+    from mdcsrn.report.evaluation import acquired_of, page_of_evaluation, shorten, study_of
+    from mdcsrn.resources import config
+
+    truth = read_image(reference)
+    degradation = None if spec is None else load_spec(config(spec, "degradation"))
+    acquired = None
+    if low is not None:
+        acquired = acquired_of(read_image(low), truth, degradation)
+    elif degradation is not None:
+        acquired = shorten(truth, degradation)
+    restore = None if degradation is None else _restorer(bundle, model)
+    if prediction is not None:
+        array = _on_grid(prediction, truth, reference).array
+    else:
+        assert acquired is not None
+        assert restore is not None
+        array = restore(acquired, truth.shape)
+    inside: NDArray | None = None if mask is None else _on_grid(mask, truth, reference, constant=True).array
+    rotations = None
+    if angles and degradation is not None:
+        hidden = not sys.stderr.isatty()
+        with click.progressbar(length=len(angles), label="rotations", file=sys.stderr, hidden=hidden) as bar:
+            rotations = study_of(truth, degradation, angles, restore, lambda: bar.update(1))
+    name = nifti_stem(prediction or reference)
+    return page_of_evaluation(
+        name, truth, array, acquired, inside, rotations, _facts(reference, prediction, degradation)
+    )
+
+
+def _facts(reference: Path, prediction: Path | None, spec: DegradationSpec | None) -> dict[str, str]:
+    from mdcsrn.evaluation.comparison import degradation_label
+
+    facts = {"Reference": reference.name}
+    facts["Prediction"] = "made from the degraded reference" if prediction is None else prediction.name
+    if spec is not None:
+        facts["Degradation"] = degradation_label(spec)
+    return facts
+
+
+def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[int, int, int]], Array]:
+    """The network as a function from the acquired grid to a finer one; weights are loaded once."""
+    from mdcsrn.inference.models import find_model
+    from mdcsrn.inference.pipeline import predict
+    from mdcsrn.inference.task import Task
+
+    weights = find_model(bundle, model)
+
+    def restore(acquired: Volume, shape: tuple[int, int, int]) -> Array:
+        d, h, w = (n / m for n, m in zip(shape, acquired.shape, strict=True))
+        return predict(acquired, Task("factor", factor=(d, h, w)), model=weights, maps=False).volume.array
+
+    return restore
+
+
+def _on_grid(path: Path, truth: Volume, reference: Path, constant: bool = False) -> Volume:
+    """Read a volume that must have the reference's grid."""
+    from mdcsrn.cli.evaluate import check_same_grid
+    from mdcsrn.io import read_volume
+
+    volume = read_volume(path, allow_constant=constant)
+    check_same_grid(volume, truth, path, reference)
+    return volume
+
+
+def _beside(volume: Path, suffix: str) -> Path:
+    from mdcsrn.io import nifti_stem
+
+    return volume.with_name(f"{nifti_stem(volume)}{suffix}.html")

@@ -1,0 +1,176 @@
+"""The page of a result: from a prediction in memory, or from its files and the record beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mdcsrn.errors import ConfigError, DataError, GeometryError, MdcsrnError
+from mdcsrn.notices import Notice
+from mdcsrn.report.page import Page
+
+if TYPE_CHECKING:
+    from mdcsrn.inference.pipeline import Prediction
+    from mdcsrn.inference.plan import Plan
+    from mdcsrn.io.scan import Scan
+
+MAPS = ("spread", "invention")
+
+
+def page_of_prediction(prediction: Prediction, name: str) -> Page:
+    """The page of a prediction that was just made.
+
+    Args:
+        prediction: of :func:`mdcsrn.inference.predict`.
+        name: title; no patient data.
+    """
+    certificate = prediction.certificate
+    return Page(
+        title=name,
+        before=prediction.low.array,
+        after=prediction.volume.array,
+        affine=prediction.volume.affine,
+        shares=_shares(prediction.plan),
+        maps={role: prediction.maps[role].array for role in MAPS if role in prediction.maps},
+        facts=_facts(prediction.plan, prediction.facts, prediction.timings),
+        certificate=None if certificate is None else certificate.to_dict(),
+        notices=prediction.notices,
+        unchanged=prediction.plan.kind == "nothing",
+    )
+
+
+def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str] | None = None) -> Page:
+    """The page of a result that lies on disk: its volume, its record and the source are read.
+
+    Args:
+        output: volume of ``mdcsrn predict``; its ``.json`` lies beside it.
+        source: what it was made from; None: where the record says.
+
+    Raises:
+        DataError: a file is missing or unreadable, or the source is not the one that was used.
+        GeometryError: the volume does not have the plan's grid.
+    """
+    from mdcsrn.inference.plan import Plan
+    from mdcsrn.inference.record import changed_files, read_sidecar, sidecar_path
+    from mdcsrn.io import read_volume
+
+    path = Path(output)
+    record = read_sidecar(sidecar_path(path))
+    try:
+        plan = Plan.from_dict(record["plan"])
+    except (ConfigError, KeyError) as error:
+        raise DataError(f"the record of {path} holds no plan", got=str(error)) from error
+    volume = read_volume(path, allow_constant=True)
+    scan = _find_source(path, record, None if source is None else Path(source))
+    if volume.shape != plan.shape or scan.volume.shape != plan.input_shape:
+        raise GeometryError(
+            f"{path} and its source do not fit their record", got=(volume.shape, scan.volume.shape),
+            allowed=(plan.shape, plan.input_shape),
+        )  # fmt: skip
+    array = torch.from_numpy(scan.volume.array)
+    low = array if plan.kind == "nothing" else plan.low(array)
+    notices = [Notice(str(w["name"]), str(w["text"])) for w in record.get("warnings", [])]
+    changed = changed_files(record, path)
+    if changed:
+        text = f"no longer as written: {', '.join(changed)}; “mdcsrn verify” says more"
+        notices.insert(0, Notice("files-changed", text))
+    facts = _facts(plan, record.get("inference", {}), record.get("timings_s", {}))
+    own = {
+        "Source": Path(str(record.get("source"))).name,
+        "File": path.name,
+        "SHA-256 of the file": str(record.get("output_sha256")),
+        "Stored as": str(record.get("dtype")),
+    }
+    return Page(
+        title=str(record.get("name") or path.name),
+        before=low.numpy(),
+        after=volume.array,
+        affine=volume.affine,
+        shares=_shares(plan),
+        maps=_maps(path, record),
+        facts={**own, **facts},
+        certificate=_recomputed(plan, volume.array, array, record),
+        notices=tuple(notices),
+        unchanged=plan.kind == "nothing",
+    )
+
+
+def _recomputed(plan: Plan, result: Any, source: torch.Tensor, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The certificate before rounding from the record, and that of the file, computed anew."""
+    if plan.measurement is None or plan.kind == "nothing":
+        return None
+    stored = plan.measurement.certify(torch.from_numpy(result), plan.measured(source))
+    before = (record.get("certificate") or {}).get("before_rounding") or stored.to_dict()
+    return {**before, "relative_error_stored": stored.relative_error}
+
+
+def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    from mdcsrn.io import read_volume
+
+    maps = {}
+    for role in MAPS:
+        file = record.get("files", {}).get(role)
+        if file is not None and (output.parent / str(file["path"])).is_file():
+            maps[role] = read_volume(output.parent / str(file["path"]), allow_constant=True).array
+    return maps
+
+
+def _find_source(output: Path, record: Mapping[str, Any], given: Path | None) -> Scan:
+    """The scan with the hash that the record holds."""
+    from mdcsrn.io.sources import find_cases, load_case
+
+    path = output.parent / str(record.get("source", "")) if given is None else given
+    if not path.exists():
+        raise DataError(f"the source of {output} is not at {path}", remedy="say where it is: --input")
+    fill = record.get("settings", {}).get("fill_nonfinite")
+    problem = "it holds no image"
+    for case in find_cases(path):
+        try:
+            scan = load_case(case, nonfinite="fill" if fill else "refuse")
+        except MdcsrnError as error:
+            problem = str(error)
+            continue
+        if scan.sha256 == record.get("source_sha256"):
+            return scan
+        problem = "its content differs"
+    raise DataError(f"{path} is not the source of {output}", got=problem, remedy="give the one that was used: --input")
+
+
+def _shares(plan: Plan) -> tuple[float, float, float]:
+    """Measured share of each axis's frequencies on the result's grid."""
+    d, h, w = (min(1.0, 1 / reduction) for reduction in plan.reduction)
+    return d, h, w
+
+
+def _facts(plan: Plan, inference: Mapping[str, Any], timings: Mapping[str, float]) -> dict[str, str]:
+    """Label to text; what is not known is left out."""
+    weights = inference.get("weights") or {}
+    facts: dict[str, str | None] = {
+        "Decision": _sentence(plan.decision),
+        **{f"Reason {number}": reason for number, reason in enumerate(plan.reasons, 1)},
+        "Scan": f"{_sizes(plan.input_shape)} voxels",
+        "Acquired matrix": _sizes(plan.acquired_shape),
+        "Result": f"{_sizes(plan.shape)} voxels of {_sizes([f'{edge:.3f}' for edge in plan.spacing])} mm",
+        "Network": weights.get("architecture"),
+        "Bundle": " ".join(str(weights[k]) for k in ("bundle", "bundle_version") if weights.get(k)) or None,
+        "Weights": weights.get("file"),
+        "SHA-256 of the weights": weights.get("sha256"),
+        "Software": inference.get("software"),
+        "PyTorch": inference.get("torch"),
+        "Computed with": ", ".join(str(inference[k]) for k in ("backend", "precision", "device") if inference.get(k)),
+        "Region": inference.get("region"),
+        "Seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items()),
+    }
+    return {label: str(text) for label, text in facts.items() if text}
+
+
+def _sizes(values: Any) -> str:
+    return " × ".join(map(str, values))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
