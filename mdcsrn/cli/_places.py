@@ -60,7 +60,7 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
                 output=target,
                 load=partial(load_case, case, nonfinite=options.nonfinite),
                 fingerprint=None if case.kind == "dicom" else partial(_fingerprint, case),
-                mask=_mask(case, options.mask, several),
+                mask=mask_of(case.name, options.mask, several),
                 dicom_out=_below(options.dicom_out, case.name, several),
                 report=_below(options.report, f"{case.name}_sr.html", several),
             )
@@ -93,7 +93,7 @@ def _below(place: Path | None, name: str, several: bool) -> Path | None:
     return place if place is None or not several else place / name
 
 
-def _mask(case: Case, mask: Path | None, several: bool) -> Path | None:
+def mask_of(name: str, mask: Path | None, several: bool) -> Path | None:
     """The label map of a case: the file given, or the one of the case's name in the folder given."""
     from mdcsrn.io.formats import SUFFIXES
 
@@ -101,8 +101,8 @@ def _mask(case: Case, mask: Path | None, several: bool) -> Path | None:
         return mask
     if not mask.is_dir():
         raise ConfigError(f"several cases need a folder of label maps, and {mask} is none", remedy="give a folder")
-    found = [path for path in (mask / f"{case.name}{suffix}" for suffix in SUFFIXES) if path.is_file()]
-    return found[0] if found else mask / f"{case.name}.nii.gz"  # reading it will say that it is missing
+    found = [path for path in (mask / f"{name}{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    return found[0] if found else mask / f"{name}.nii.gz"  # reading it will say that it is missing
 
 
 def _fingerprint(case: Case) -> str:

@@ -204,10 +204,21 @@ def is_done(
         and record.get("source_sha256") == source_sha256
         and record.get("settings") == plain(settings)
         and record.get("weights_sha256") == weights_sha256
-        and (page is None or _place(record.get("files", {}).get("report")) == relative(page, output.parent))
+        and (page is None or _report(record, output) == page.resolve())
         and (series is None or _place(record.get("dicom")) == relative(series, output.parent))
     )
     return same and not changed_files(record, output) and not series_change(record, output)
+
+
+def further_files(record: Mapping[str, Any], output: Path) -> dict[str, tuple[Path, object]]:
+    """Maps, labels and page by role: where each is, and the hash that it had."""
+    files = record.get("files")
+    entries = files.items() if isinstance(files, Mapping) else ()
+    return {
+        str(role): (output.parent / str(file.get("path")), file.get("sha256"))
+        for role, file in entries
+        if isinstance(file, Mapping)
+    }
 
 
 def series_sha256(folder: Path) -> str:
@@ -227,14 +238,18 @@ def series_change(record: Mapping[str, Any], output: Path) -> str:
     return "" if series_sha256(folder) == series.get("sha256") else f"the series {folder.name} was changed"
 
 
+def _report(record: Mapping[str, Any], output: Path) -> Path | None:
+    found = further_files(record, output).get("report")
+    return None if found is None else found[0].resolve()
+
+
 def _place(entry: object) -> str | None:
     return str(entry.get("path")) if isinstance(entry, Mapping) else None
 
 
 def changed_files(record: Mapping[str, Any], output: Path) -> list[str]:
     """What is missing or no longer as it was written: file names, the volume first."""
-    listed = [(output, record.get("output_sha256"))]
-    listed += [(output.parent / str(f["path"]), f["sha256"]) for f in record.get("files", {}).values()]
+    listed = [(output, record.get("output_sha256")), *further_files(record, output).values()]
     return [path.name for path, expected in listed if not path.is_file() or sha256(path) != expected]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.files import sha256
 from mdcsrn.inference.plan import Plan
-from mdcsrn.inference.record import SEAL, read_sidecar, seal, series_change, sidecar_path
+from mdcsrn.inference.record import SEAL, further_files, read_sidecar, seal, series_change, sidecar_path
 from mdcsrn.io import read_volume
 from mdcsrn.kspace.fourier import grid_affine
 
@@ -105,7 +105,10 @@ def verify(output: Path, source: Path | None = None) -> Verification:
         checks.append(Check("geometry", False, f"the record holds no plan: {error}"))
         return Verification(output, tuple(checks))
     checks.append(_geometry(volume, scan, plan))
-    checks.append(_consistency(volume, scan, plan, record))
+    try:
+        checks.append(_consistency(volume, scan, plan, record))
+    except MdcsrnError as error:
+        checks.append(Check("consistency", False, f"the plan contradicts itself: {error}"))
     return Verification(output, tuple(checks))
 
 
@@ -122,12 +125,11 @@ def _unchanged(output: Path, record: Mapping[str, Any]) -> Check:
 def _further_files(output: Path, record: Mapping[str, Any]) -> list[Check]:
     """Maps, labels and page, where they are still there; they may be deleted without harm to the result."""
     checks = []
-    for role, file in record.get("files", {}).items():
-        path = output.parent / str(file["path"])
+    for role, (path, expected) in further_files(record, output).items():
         if not path.is_file():
             checks.append(Check(f"file-{role}", None, f"{path.name} is no longer there"))
         else:
-            intact = sha256(path) == file["sha256"]
+            intact = sha256(path) == expected
             checks.append(Check(f"file-{role}", intact, f"{path.name} is {'' if intact else 'not '}as it was"))
     if isinstance(record.get("dicom"), Mapping):
         problem = series_change(record, output)
@@ -143,7 +145,10 @@ def _header(volume: Volume, record: Mapping[str, Any]) -> Check:
         wrong.append(f"shape {volume.shape}, recorded {record.get('shape')}")
     if str(volume.dtype.newbyteorder("=")) != record.get("dtype"):
         wrong.append(f"type {volume.dtype}, recorded {record.get('dtype')}")
-    apart = corners_apart(volume.affine, np.array(record["affine"], dtype=np.float64), volume.shape)
+    try:
+        apart = corners_apart(volume.affine, np.array(record.get("affine"), dtype=np.float64), volume.shape)
+    except (TypeError, ValueError):
+        apart = math.inf
     if not apart <= APART:
         wrong.append(f"affine off by {apart:.2g} voxels")
     return Check("header", not wrong, "; ".join(wrong) or "shape, type and affine are those of the record")
@@ -158,9 +163,13 @@ def _source(output: Path, record: Mapping[str, Any], given: Path | None) -> tupl
         if given is not None:
             raise DataError(f"no such file or folder: {given}", remedy="check the path")
         return None, Check("source", None, "the source is no longer where the record says: give it with --input")
-    fill = "fill" if record.get("settings", {}).get("fill_nonfinite") else "refuse"
+    fill = "fill" if _inner(record, "settings", "fill_nonfinite") else "refuse"
     problem = "it holds no image"
-    for case in find_cases(path):
+    try:
+        cases = find_cases(path)
+    except MdcsrnError as error:
+        return None, Check("source", False, f"{path.name} is not the source that was used: {error}")
+    for case in cases:
         if case.error is not None:
             problem = str(case.error)
             continue
@@ -201,12 +210,12 @@ def _consistency(volume: Volume | None, scan: Scan | None, plan: Plan, record: M
         return Check("consistency", None, why)
     if volume is None or scan is None:
         return Check("consistency", None, "not checked without the source")
-    if volume.shape != plan.shape or scan.volume.shape != plan.input_shape:
+    fits = volume.shape == plan.shape == plan.measurement.result_shape == plan.band.result_shape
+    if not fits or scan.volume.shape != plan.input_shape or plan.measurement.measured_shape != plan.acquired_shape:
         return Check("consistency", False, "the shapes are not those of the plan")
     measured = plan.measured(torch.from_numpy(scan.volume.array))
     error = plan.measurement.certify(torch.from_numpy(volume.array), measured).relative_error
-    stored = (record.get("certificate") or {}).get("after_rounding") or {}
-    claimed = stored.get("relative_error")
+    claimed = _inner(record, "certificate", "after_rounding", "relative_error")
     text = f"relative error {error:.3g} in what was measured"
     if not isinstance(claimed, int | float):
         return Check("consistency", False, f"{text}, and the record states none")
@@ -214,6 +223,14 @@ def _consistency(volume: Volume | None, scan: Scan | None, plan: Plan, record: M
     if volume.dtype.kind == "f" and not error <= FLOAT_BOUND:
         return Check("consistency", False, f"{text}, allowed {FLOAT_BOUND:g}")
     return Check("consistency", fine, text if fine else f"{text}, recorded {claimed:.3g}")
+
+
+def _inner(record: Mapping[str, Any], *keys: str) -> Any:
+    """A value of nested mappings, or None where a key is missing."""
+    value: Any = record
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _as_stored(array: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:

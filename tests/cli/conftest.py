@@ -21,6 +21,15 @@ OBLIQUE = np.eye(4)  # left-handed, anisotropic
 OBLIQUE[:3] = np.c_[euler2mat(0.2, -1.4, 0.4) @ np.diag([0.9, -1.1, 1.0]), (20, -12, -7)]
 
 
+def with_small_model(arguments: Sequence[object], model: Path) -> list[str]:
+    """Predictions use the small weights and plain torch where nothing else is said."""
+    words = [str(argument) for argument in arguments]
+    if words[0] in ("predict", "bids"):
+        for option, value in (("--model", str(model)), ("--backend", "eager"), ("--precision", "float32")):
+            words += [] if option in words else [option, value]
+    return words
+
+
 def low_pass(volume: np.ndarray, reduction: Sequence[float]) -> np.ndarray:
     """Box low-pass by NumPy alone: integer |k| < n / (2 r) is kept."""
     spectrum = np.fft.fftn(volume.astype(np.float64))
@@ -92,10 +101,7 @@ def mdcsrn(small_model: Path) -> Command:
     from mdcsrn.cli.main import main
 
     def run(*arguments: object) -> Result:
-        words = [str(argument) for argument in arguments]
-        if words[0] in ("predict", "bids") and "--model" not in words:
-            words += ["--model", str(small_model), "--backend", "eager", "--precision", "float32"]
-        return CliRunner().invoke(main, words)
+        return CliRunner().invoke(main, with_small_model(arguments, small_model))
 
     return run
 
@@ -105,9 +111,7 @@ def process(small_model: Path) -> Callable[..., subprocess.CompletedProcess[str]
     """The same as a process of its own."""
 
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        words = [str(argument) for argument in arguments]
-        if words[0] in ("predict", "bids") and "--model" not in words:
-            words += ["--model", str(small_model), "--backend", "eager", "--precision", "float32"]
+        words = with_small_model(arguments, small_model)
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.run(

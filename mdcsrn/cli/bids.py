@@ -1,0 +1,98 @@
+"""``mdcsrn bids``: the BIDS-App form of ``predict``, from a dataset to derivatives."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdcsrn.cli._cases import Job
+from mdcsrn.cli._options import Options, PredictionCommand, prediction_options
+from mdcsrn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mdcsrn.io.bids import BidsImage
+    from mdcsrn.io.nonfinite import NonFinite
+    from mdcsrn.io.scan import Scan
+
+_path = click.Path(path_type=Path)
+
+
+@click.command("bids", cls=PredictionCommand)
+@click.argument("bids_dir", type=_path)
+@click.argument("out_dir", type=_path)
+@click.argument("level", metavar="participant", type=click.Choice(["participant"]))
+@click.option("--participant-label", "participants", multiple=True, metavar="L", help="With or without sub-; repeat.")
+@click.option("--session-label", "sessions", multiple=True, metavar="L", help="With or without ses-; repeat.")
+@click.option("--suffix", "suffixes", multiple=True, metavar="S", help="Kind of image, such as T1w; repeat.")
+@prediction_options
+def command(
+    bids_dir: Path,
+    out_dir: Path,
+    level: str,
+    participants: tuple[str, ...],
+    sessions: tuple[str, ...],
+    suffixes: tuple[str, ...],
+    options: Options,
+) -> None:
+    """Sharpen the anatomical images of a BIDS dataset.
+
+    OUT_DIR becomes a derived dataset: sub-01/anat/sub-01_desc-sr_T1w.nii.gz with its record. The other options are
+    those of `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder.
+    """
+    from mdcsrn.cli._run import run_jobs
+    from mdcsrn.inference.models import find_model
+    from mdcsrn.io.bids import SUFFIXES, find_bids, write_dataset_description
+
+    options.task()  # what is wrong with the settings is told before anything is written
+    if options.dicom_out is not None:
+        raise ConfigError("a BIDS dataset holds no DICOM series", remedy="leave out --dicom-out")
+    find_model(bundle=options.bundle, model=options.model)
+    images = find_bids(bids_dir, participants, sessions, suffixes or SUFFIXES)
+    if not options.dry_run:
+        write_dataset_description(out_dir, bids_dir)
+    run_jobs([_job(image, out_dir, options) for image in images], options, several=True)
+
+
+def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
+    from mdcsrn.cli._places import mask_of
+    from mdcsrn.files import sha256
+    from mdcsrn.io.bids import derivative_path
+
+    return Job(
+        name=image.name,
+        source=image.path,
+        output=derivative_path(image, out_dir),
+        load=partial(_load, image, options.nonfinite),
+        fingerprint=partial(sha256, image.path),
+        mask=mask_of(image.name, options.mask, several=True),
+        report=None if options.report is None else options.report / f"{image.name}_desc-sr.html",
+        sources=(image.uri,),
+        further=partial(_further, image, out_dir),
+    )
+
+
+def _load(image: BidsImage, nonfinite: NonFinite) -> Scan:
+    """Read an image with what the dataset's sidecars say of it."""
+    from mdcsrn.io.sources import Case, load_case
+
+    scan = load_case(Case(image.name, "nifti", image.path, error=image.error), nonfinite=nonfinite)
+    facts = image.facts
+    if facts.slice_axis is None:
+        facts = dataclasses.replace(facts, slice_axis=scan.facts.slice_axis)
+    added = tuple(text for text in image.warnings if text not in scan.volume.warnings)
+    volume = dataclasses.replace(scan.volume, warnings=scan.volume.warnings + added)
+    return dataclasses.replace(scan, volume=volume, facts=facts)
+
+
+def _further(image: BidsImage, out_dir: Path, role: str) -> Path:
+    """``sub-01_desc-srspread_T1w``; of labels, whose suffix says what they are, ``sub-01_desc-srT1w_dseg``."""
+    from mdcsrn.io.bids import derivative_path
+
+    if role != "mask":
+        return derivative_path(image, out_dir, f"sr{role}")
+    place = derivative_path(image, out_dir, f"sr{image.suffix}")
+    return place.with_name(place.name.removesuffix(f"{image.suffix}.nii.gz") + "dseg.nii.gz")
