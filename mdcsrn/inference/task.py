@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, AxisBand, detect_band
+from mdcsrn.data.band import SMALLEST_AXIS, AxisBand, detect_band
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.plan import Pairs, Plan
 from mdcsrn.inference.slices import SliceAxis, find_slice_axis
@@ -130,7 +130,12 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
         band=band,
         measurement=measurement,
         decision=_decision(kind, volume.shape, band),
-        reasons=(*(reason for axis in axes for reason in axis.reasons), *slices.reasons, *reasons),
+        reasons=(
+            *(axis.reasons[0] for axis in axes),
+            *(reason for axis in axes for reason in axis.reasons[1:]),
+            *slices.reasons,
+            *reasons,
+        ),
         notices=tuple(notices),
         task=task.to_dict(),
         slice_axis=slices.axis,
@@ -170,7 +175,8 @@ def _band_words(band: AxisBand, n: int, is_slice_axis: bool) -> str:
     if is_slice_axis:
         return "not assessed (slices of a 2D scan are not band-limited)"
     if not band.assessed:
-        return f"not assessed ({n} samples; an edge shows from {SMALLEST_AXIS} on, with {SMALLEST_PLANE} voxels across)"
+        why = f"{n} samples, an edge shows from {SMALLEST_AXIS} on" if n < SMALLEST_AXIS else "too few lines along it"
+        return f"not assessed ({why})"
     if band.empty:
         return f"acquired {band.samples} of {n} samples (step {band.step_db:.1f} dB, margin {band.margin:.2f})"
     return f"no empty band among {n} samples (largest step {band.step_db:.1f} dB, margin {band.margin:.2f})"
