@@ -53,7 +53,7 @@ DECIMAL = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImagingF
 # Type 2 of the MR image object: there, and empty where it is not known.
 _TYPE_2 = """
 PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber
-PositionReferenceIndicator Manufacturer ScanOptions MRAcquisitionType EchoTime EchoTrainLength Laterality
+PositionReferenceIndicator Manufacturer ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength Laterality
 PatientPosition
 """
 TYPE_2 = tuple(_TYPE_2.split())
@@ -97,7 +97,8 @@ def template(like: DicomSeries, description: str, number: int | None, name: str,
         header.FrameOfReferenceUID = pydicom.uid.generate_uid(prefix=None)
     header.ScanningSequence = header.get("ScanningSequence") or _sequence(tags)
     header.SequenceVariant = header.get("SequenceVariant") or "NONE"
-    for keyword in TYPE_2:
+    inverted = "IR" in tags.words("ScanningSequence")
+    for keyword in (*TYPE_2, "InversionTime") if inverted else TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
     _lossy(tags, header)
@@ -136,8 +137,8 @@ def _copy(like: DicomSeries, tags: FrameTags, source: str, target: str, header: 
     """Copy a tag that all files of the source agree on; one that differs belongs to its image, not to the series."""
     value = tags.get(source)
     if value is None:
-        if any(source in d for d in like.headers[:1]):
-            setattr(header, target, None)
+        if source in like.headers[0]:
+            setattr(header, target, None)  # empty there, empty here
         return
     if len(like.headers) > 1 and any(_text(d, source) != str(value) for d in like.headers if source in d):
         return

@@ -1,24 +1,21 @@
 """Stored pixel values of one image, whatever the compression.
 
 Plain and run-length data are decoded by pydicom, JPEG 2000 and JPEG-LS by OpenJPEG and CharLS where their small
-packages are installed; everything else, the JPEG family above all, goes to GDCM through SimpleITK, as a file that holds
-the pixels alone.
+packages are installed; everything else, the JPEG family above all, goes to GDCM in SimpleITK.
 """
 
 from __future__ import annotations
 
-import io
 import struct
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 
 from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, damaged
 from mdcsrn.io.dicom.series import Frame
 
@@ -32,7 +29,7 @@ JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 HIGH_THROUGHPUT = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
 JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 # Decoders of pydicom in the order of preference; None stands for GDCM in SimpleITK.
-PLUGINS: dict[str, tuple[str | None, ...]] = {RUN_LENGTH: ("pylibjpeg", "pydicom")}
+PLUGINS: dict[str, tuple[str | None, ...]] = {RUN_LENGTH: ("pydicom",)}  # pylibjpeg-rle panics on damaged data
 PLUGINS |= dict.fromkeys(JPEG_LS, ("pyjpegls", None))
 PLUGINS |= dict.fromkeys(JPEG_2000, ("pylibjpeg", None))
 PLUGINS |= dict.fromkeys(HIGH_THROUGHPUT, ("pylibjpeg",))
@@ -76,12 +73,13 @@ def check_pixels(dataset: Dataset, frame: Frame) -> None:
         )
 
 
-def decode(dataset: Dataset, frame: Frame) -> NDArray[Any]:
+def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
     """Stored values of one frame.
 
     Args:
         dataset: of the frame's file, with pixels; :func:`check_pixels` passed.
         frame: which one.
+        gdcm: decodes what nothing else does.
 
     Returns:
         Integers, shape (rows, columns), not rescaled.
@@ -96,7 +94,7 @@ def decode(dataset: Dataset, frame: Frame) -> NDArray[Any]:
         if syntax in PLAIN:
             array = _plain(dataset, frame)
         else:
-            array = _compressed(dataset, frame, syntax)
+            array = _compressed(dataset, frame, syntax, gdcm)
     except MdcsrnError:
         raise
     except Exception as error:  # decoders raise whatever the bytes provoke
@@ -119,7 +117,7 @@ def _plain(dataset: Dataset, frame: Frame) -> NDArray[Any]:
     return (array << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _compressed(dataset: Dataset, frame: Frame, syntax: str) -> NDArray[Any]:
+def _compressed(dataset: Dataset, frame: Frame, syntax: str, gdcm: Gdcm) -> NDArray[Any]:
     count = int(dataset.get("NumberOfFrames") or 1)
     stream = get_frame(dataset.PixelData, frame.index, number_of_frames=count)
     if syntax != RUN_LENGTH:
@@ -129,7 +127,10 @@ def _compressed(dataset: Dataset, frame: Frame, syntax: str) -> NDArray[Any]:
     decoder = get_decoder(syntax)
     for plugin in PLUGINS[syntax]:
         if plugin is None:
-            return _gdcm(dataset, stream)
+            array = gdcm.decode(dataset, stream)
+            if array is None:
+                raise damaged(frame.file, "its pixels cannot be decoded (GDCM)")
+            return array
         if decoder.is_available and plugin in decoder.available_plugins:
             return decoder.as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin)[0]
     raise DataError(
@@ -153,35 +154,3 @@ def _codestream_size(stream: bytes) -> tuple[int, int] | None:
             return rows, columns
         place += 1 if marker == 0xFF else 2 + length
     return None
-
-
-def _gdcm(dataset: Dataset, stream: bytes) -> NDArray[Any]:
-    """Decode one compressed frame through SimpleITK: a file of its own, so that nothing but the pixels is read."""
-    import SimpleITK as sitk
-
-    single = pydicom.Dataset()
-    single.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    single.SOPInstanceUID = pydicom.uid.generate_uid()
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
-        if keyword in dataset:
-            setattr(single, keyword, dataset[keyword].value)
-    single.SamplesPerPixel, single.PhotometricInterpretation = 1, "MONOCHROME2"
-    single.PixelData = encapsulate([stream])
-    single["PixelData"].VR = "OB"
-    single.file_meta = pydicom.dataset.FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    content = io.BytesIO()
-    pydicom.dcmwrite(content, single, enforce_file_format=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frame.dcm"
-        path.write_bytes(content.getvalue())
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(path))
-        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        try:
-            array = sitk.GetArrayFromImage(reader.Execute())
-        finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    return array[0] if array.ndim == 3 else array

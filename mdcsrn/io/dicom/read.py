@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.facts import facts_of
+from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, parse, quiet
 from mdcsrn.io.dicom.pixels import check_pixels, decode
 from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles
@@ -37,13 +38,13 @@ def read(series: SeriesFiles) -> DicomSeries:
     rows, columns = series.frames[0].shape
     if rows * columns * len(stack.levels) > MOST_VOXELS:
         raise DataError(f"{title} is too large", got=f"{columns} x {rows} x {len(stack.levels)}", allowed=MOST_VOXELS)
-    with quiet():
-        return _read(series, stack, title)
+    with quiet(), Gdcm() as gdcm:
+        return _read(series, stack, title, gdcm)
 
 
-def _read(series: SeriesFiles, stack: Stack, title: str) -> DicomSeries:
+def _read(series: SeriesFiles, stack: Stack, title: str, gdcm: Gdcm) -> DicomSeries:
     rows, columns = series.frames[0].shape
-    array = np.zeros((columns, rows, len(stack.levels)), dtype=np.float32)
+    array = np.zeros((len(stack.levels), rows, columns), dtype=np.float32)  # as stored; its transpose is the volume
     place = {(f.file, f.index): k for k, level in enumerate(stack.levels) for f in level}
     by_file: dict[DicomFile, list[Frame]] = {}
     for level in stack.levels:
@@ -58,13 +59,13 @@ def _read(series: SeriesFiles, stack: Stack, title: str) -> DicomSeries:
         hashes[file] = digest
         check_pixels(dataset, by_file[file][0])
         for frame in by_file[file]:
-            raw = decode(dataset, frame)
+            raw = decode(dataset, frame, gdcm)
             stored = raw.dtype
-            values = _rescaled(raw, frame).T
+            values = _rescaled(raw, frame)
             k = place[frame.file, frame.index]
             if k not in kept:
-                kept[k], array[:, :, k] = frame, values
-            elif np.array_equal(array[:, :, k], values):
+                kept[k], array[k] = frame, values
+            elif np.array_equal(array[k], values):
                 dropped += 1
             else:
                 raise DataError(
@@ -81,7 +82,7 @@ def _read(series: SeriesFiles, stack: Stack, title: str) -> DicomSeries:
     warnings = list(series.warnings) + list(stack.warnings) + _oddities(first, frames)
     if dropped:
         warnings.append(f"{dropped} images are copies of others and were left out")
-    volume = Volume(array, stack.affine, stored, series.source, tuple(warnings))
+    volume = Volume(array.T, stack.affine, stored, series.source, tuple(warnings))
     _refuse_constant(volume, title)
     facts = facts_of(first)
     return DicomSeries(

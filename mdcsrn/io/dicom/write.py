@@ -91,7 +91,7 @@ def _image_module(
     normal = _normal(affine)
     between = abs(float(step @ normal))
     header.SpacingBetweenSlices = _decimal(between)
-    header.SliceThickness = _decimal(_thickness(like, between))
+    header.SliceThickness = _decimal(round(_thickness(like, between), 6))
     header.Rows, header.Columns = rows, columns
     header.SamplesPerPixel = 1
     # MONOCHROME1 says how values are shown, and the values keep their meaning.
