@@ -66,10 +66,12 @@ class SlabMDCSRN(nn.Module):
     def state_shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the state tensors, all zero before the first slab."""
         shapes = [(self.channels, 2)]
-        for index in range(len(self.blocks)):
-            shapes += [(self.width + unit * self.growth, 2) for unit in range(self.units)]
-            later = (len(self.blocks) - 1 - index) * self.width
-            if index and later:
+        for block in range(len(self.blocks)):
+            shapes += [
+                (self.width if index == 0 else self.growth, self.units + 1 - index) for index in range(self.units + 1)
+            ]
+            later = (len(self.blocks) - 1 - block) * self.width
+            if block and later:
                 shapes.append((later, self.units))
         return [(1, channels, planes, height, width) for channels, planes in shapes]
 
@@ -91,12 +93,14 @@ class SlabMDCSRN(nn.Module):
         current, lag = self.conv0(_joined(next(held), x, kept)), 1
         carried = x[:, :0]  # inputs of the blocks after the next one, as far as known
         for block, share in zip(self.blocks, self.shares, strict=True):
-            for unit in block.children():
-                joined = _joined(next(held), current, kept)
-                first = self.context - lag - 2
-                grown = unit(joined, valid[:, :, first : first + self.planes + 2])
-                current, lag = torch.cat((joined[:, :, 1:-1], grown), dim=1), lag + 1
-            mixed = share(current)
+            # All joined features of a block begin at the same plane, so a unit takes the same planes of each.
+            features = [_joined(next(held), current, kept)]
+            for index, unit in enumerate(block.children()):
+                first, inside = self.units - 1 - index, self.context - lag - 2
+                read = torch.cat([feature[:, :, first : first + self.planes + 2] for feature in features], dim=1)
+                grown, lag = unit(read, valid[:, :, inside : inside + self.planes + 2]), lag + 1
+                features.append(_joined(next(held), grown, kept))
+            mixed = share(torch.cat([feature[:, :, 1 : 1 + self.planes] for feature in features], dim=1))
             shares.append(mixed[:, : self.channels])
             pending = mixed[:, self.channels :]
             if carried.shape[1]:
