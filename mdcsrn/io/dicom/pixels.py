@@ -52,12 +52,13 @@ def check_pixels(dataset: Dataset, frame: Frame) -> None:
             remedy="give the original images, not a colour map or a screenshot",
         )
     allocated, stored = tags.number("BitsAllocated"), tags.number("BitsStored")
-    sign = tags.number("PixelRepresentation")
-    if allocated not in (8, 16, 32) or not 1 <= (stored or allocated) <= allocated or sign not in (0, 1):
+    sign, high = tags.number("PixelRepresentation"), tags.number("HighBit")
+    sound = allocated in (8, 16, 32) and stored is not None and 1 <= stored <= allocated and sign in (0, 1)
+    if not sound or high not in (None, (stored or 0) - 1):
         raise DataError(
             f"{frame.file} has an impossible pixel type",
-            got=f"{stored} of {allocated} bits, representation {sign}",
-            allowed="integers of 8, 16 or 32 bits",
+            got=f"{_say(stored)} of {_say(allocated)} bits up to bit {_say(high)}, representation {_say(sign)}",
+            allowed="integers of 8, 16 or 32 bits, HighBit one below BitsStored",
             remedy="copy or export it again",
         )
     if tags.get("ModalityLUTSequence") is not None:
@@ -71,6 +72,10 @@ def check_pixels(dataset: Dataset, frame: Frame) -> None:
             allowed="uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000",
             remedy="convert it, for example with gdcmconv --raw",
         )
+
+
+def _say(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:g}"
 
 
 def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
@@ -92,7 +97,8 @@ def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
             raise damaged(frame.file, "no PixelData: truncated, or never there")
         syntax = str(dataset.file_meta.TransferSyntaxUID)
         if syntax in PLAIN:
-            array = _plain(dataset, frame)
+            # pydicom clears what overlays leave in unused bits, and extends the sign.
+            array, _ = get_decoder(syntax).as_array(dataset, index=frame.index, raw=True)
         else:
             array = _compressed(dataset, frame, syntax, gdcm)
     except MdcsrnError:
@@ -102,19 +108,6 @@ def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
     if array.shape != frame.shape:
         raise damaged(frame.file, f"pixels of {array.shape}, header of {frame.shape}")
     return array
-
-
-def _plain(dataset: Dataset, frame: Frame) -> NDArray[Any]:
-    """Uncompressed values; what overlays leave in unused bits is cleared."""
-    array, _ = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=frame.index, raw=True)
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.get("BitsStored") or dataset.BitsAllocated)
-    high = int(dataset.get("HighBit") or stored - 1)
-    if stored == allocated:
-        return array
-    if not stored - 1 <= high < allocated:
-        raise damaged(frame.file, f"HighBit {high} for {stored} of {allocated} bits")
-    # To the top and back: the right shift of a signed type keeps the sign.
-    return (array << (allocated - 1 - high)) >> (allocated - stored)
 
 
 def _compressed(dataset: Dataset, frame: Frame, syntax: str, gdcm: Gdcm) -> NDArray[Any]:

@@ -68,8 +68,9 @@ def make_slices() -> Callable[..., list[pydicom.Dataset]]:
             ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions = "GR", "SP", ""
             ds.MRAcquisitionType, ds.RepetitionTime, ds.EchoTime, ds.FlipAngle = "3D", "8", "3", "12"
             ds.EchoTrainLength = 1
-            ds.ImageOrientationPatient = [f"{v:.12g}" for v in (*row, *column)]
-            ds.ImagePositionPatient = [f"{v:.12g}" for v in np.array(origin) + k * move]
+            ds.ImageOrientationPatient = [pydicom.valuerep.format_number_as_ds(float(v)) for v in (*row, *column)]
+            place = np.array(origin) + k * move
+            ds.ImagePositionPatient = [pydicom.valuerep.format_number_as_ds(float(v)) for v in place]
             ds.PixelSpacing, ds.SliceThickness = ["1.5", "1.25"], "2"
             ds.PixelData = plane.tobytes()
             slices.append(ds)
