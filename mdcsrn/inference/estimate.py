@@ -41,7 +41,7 @@ class Estimate:
         seconds: of the whole command; None: a backend whose speed is not known here.
         backend: that is tried first.
         precision: that is tried first.
-        region_share: of the result's voxels that lie in the head.
+        region_share: of the result's voxels that lie in the head and are restored.
         computed_voxels: that the network computes, margins included.
     """
 
@@ -74,10 +74,10 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
     plan, network = prepared.plan, prepared.model.network
     if plan.kind == "nothing":
         return None
-    array = torch.from_numpy(volume.array)
-    head = head_region(array / percentile(array, SCALE_PERCENT).clamp(min=1e-30))
-    grid = [-(-n // f) for n, f in zip(plan.shape, network.multiple, strict=True)]  # where the dense network works
-    region = functional.interpolate(head[None, None].float(), size=grid)[0, 0] > 0
+    low = plan.low(torch.from_numpy(volume.array))
+    head = head_region(low / percentile(low, SCALE_PERCENT).clamp(min=1e-30))
+    # Where the dense network works, which with space-to-depth is a coarser grid.
+    region = functional.max_pool3d(head[None, None].float(), network.multiple, ceil_mode=True)[0, 0] > 0
     backend, precision = _first_choice()
     per_voxel = SlabMDCSRN(network, least_planes(network)).bytes_per_voxel
     per_voxel /= 1 if precision == "float32" else 2
@@ -91,7 +91,7 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
         speed = EFFICIENCY[backend, precision] * product_speed(precision)
         seconds = FIXED_SECONDS + SECONDS_PER_VOXEL * voxels + computed * operations(network) / speed
     memory = resident() + VOLUMES * voxels + slab * per_voxel
-    return Estimate(memory / 2**30, seconds, backend, precision, float(region.float().mean()), computed)
+    return Estimate(memory / 2**30, seconds, backend, precision, float(head.float().mean()), computed)
 
 
 def operations(network: nn.Module) -> int:
