@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from nibabel.imageglobals import logger
+
 from mdcsrn.errors import DataError, MdcsrnError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -105,6 +107,8 @@ def check_claim(total: int, source: Path) -> int:
 def reading(source: str | os.PathLike[str], kind: str = "an image") -> Iterator[None]:
     """Turn whatever a library raises over the bytes of `source` into one error that names the file.
 
+    nibabel's log is off meanwhile: it would print on its own, and what is odd becomes a warning of the volume.
+
     Args:
         source: the file.
         kind: format, for the error, such as ``NIfTI``.
@@ -112,6 +116,7 @@ def reading(source: str | os.PathLike[str], kind: str = "an image") -> Iterator[
     Raises:
         DataError: in the place of any exception that is not the project's own.
     """
+    loud, logger.disabled = logger.disabled, True
     try:
         yield
     except MdcsrnError:
@@ -123,3 +128,5 @@ def reading(source: str | os.PathLike[str], kind: str = "an image") -> Iterator[
         raise DataError(
             f"{source} {reason}", got=f"{type(error).__name__}: {said}", remedy="copy or export it again"
         ) from error
+    finally:
+        logger.disabled = loud

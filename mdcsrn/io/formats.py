@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from nibabel.freesurfer.mghformat import MGHImage
-from nibabel.imageglobals import LoggingOutputSuppressor
 
 from mdcsrn.errors import DataError
 from mdcsrn.io.content import check_claim, open_bytes, read_exactly, read_start, read_to_end, reading
@@ -182,7 +181,7 @@ def _read_mgh(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volum
             shape = volume_shape(facts.shape, source)
             data = start + read_exactly(stream, total - MGH_HEADER, source)
             read_to_end(stream)
-        with LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             array = np.asarray(MGHImage.from_bytes(data).dataobj, dtype=np.float32).reshape(shape)
     return checked_volume(array, facts, allow_constant, nonfinite)
 
@@ -216,7 +215,7 @@ def _read_pair(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volu
         with open_bytes(voxels) as stream:
             data = read_exactly(stream, total, voxels)
             read_to_end(stream)
-        with LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             raw = np.frombuffer(data, header.get_data_dtype(), offset=offset).reshape(shape, order="F")
             slope, intercept = header.get_slope_inter()
             scaled = raw * (1.0 if slope is None else slope) + (intercept or 0.0)

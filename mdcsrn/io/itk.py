@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,19 @@ from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.volume import Header, Volume, check_affine
 
 FORMATS = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
+NAMES = {"nrrd": "NRRD", "metaimage": "MetaImage"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER_LIMIT = 1 << 20  # bytes of text; a real header has some hundred
 DATA_FILE = re.compile(rb"^\s*(?:data\s?file|ElementDataFile)\s*[:=]=?\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
 SPACE = re.compile(rb"^\s*(?:space|space dimension|TransformMatrix|Orientation|Rotation)\s*[:=]", re.MULTILINE)
 UNITS = re.compile(rb"^\s*(?:space\s+)?units:\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+# Counts that ITK's parsers trust, to a crash; what a volume can need, with room.
+COUNTS = {
+    re.compile(rb"^\s*(?:NDims|dimension)\s*[:=]\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE): (1, 8),
+    re.compile(rb"^\s*ElementNumberOfChannels\s*=\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE): (1, 64),
+    re.compile(rb"^\s*HeaderSize\s*=\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE): (-1, 1 << 20),
+}
+LONGEST_LINE = 2000
 LENGTHS = {b"mm": 1.0, b"millimeter": 1.0, b"millimeters": 1.0, b"cm": 10.0, b"m": 1e3, b"um": 1e-3, b"": 1.0}
 
 
@@ -56,30 +68,60 @@ def read_itk(
     """
     import SimpleITK as sitk  # imported late: half a second that most runs do not need
 
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK prints goes past Python; errors are still raised
-    try:
-        with reading(source, kind.upper() if kind == "nrrd" else "MetaImage"):
-            text = _header_text(source)
-            data = _data_file(text, source)
-            reader = sitk.ImageFileReader()
-            reader.SetImageIO(FORMATS[kind])
-            reader.SetFileName(str(source))
+    with reading(source, NAMES[kind]):
+        text = _header_text(source)
+        data = _data_file(text, source)
+        _check_text(text, source)
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO(FORMATS[kind])
+        reader.SetFileName(str(source))
+        with _silence():
             reader.ReadImageInformation()
-            facts = _facts(reader, sitk, text, source, data)
-            if not voxels:
-                return facts
-            shape = volume_shape(facts.shape, source)
+        facts = _facts(reader, sitk, text, source, data)
+        if not voxels:
+            return facts
+        shape = volume_shape(facts.shape, source)
+        with _silence(), np.errstate(all="ignore"):
             image = reader.Execute()
             array = sitk.GetArrayViewFromImage(image).T.reshape(shape).astype(np.float32, order="C")
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
     return checked_volume(array, facts, allow_constant, nonfinite)
 
 
 def voxel_file(source: Path) -> Path:
     """The file that holds the voxels of a NRRD or MetaImage header: most often itself."""
     return _data_file(_header_text(source), source)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Send what C++ prints past Python (file descriptors 1 and 2) to nowhere; ITK's errors are still raised."""
+    for printed in (sys.stdout, sys.stderr):
+        if printed is not None:
+            printed.flush()
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "wb"))
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):  # a process may have closed it: nothing to silence
+                kept = os.dup(descriptor)
+                stack.callback(os.close, kept)
+                stack.callback(os.dup2, kept, descriptor)
+                os.dup2(nowhere.fileno(), descriptor)
+        yield
+
+
+def _check_text(text: bytes, source: Path) -> None:
+    """Refuse headers that ITK's parsers would not survive."""
+    for pattern, (low, high) in COUNTS.items():
+        for match in pattern.finditer(text):
+            if not re.fullmatch(rb"[+-]?\d{1,7}", match[1]) or not low <= int(match[1]) <= high:
+                raise DataError(
+                    f"{source} has a damaged header",
+                    got=match[0].strip()[:80].decode("utf-8", "replace"),
+                    allowed=f"{low} to {high}",
+                    remedy="export it again",
+                )
+    if max(map(len, text.splitlines()), default=0) > LONGEST_LINE:
+        raise DataError(f"{source} has a damaged header", got=f"a line beyond {LONGEST_LINE} bytes")
 
 
 def _facts(reader: Any, sitk: Any, text: bytes, source: Path, data: Path) -> Header:

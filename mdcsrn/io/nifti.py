@@ -9,7 +9,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import DTypeLike, NDArray
 
 from mdcsrn.errors import DataError, OutputError
@@ -73,7 +72,7 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonf
             shape = volume_shape(facts.shape, source)
             data = start + read_exactly(stream, total_bytes(header, source) - len(start), source)
             read_to_end(stream)
-        with LoggingOutputSuppressor(), np.errstate(all="ignore"):  # header oddities are in facts.warnings
+        with np.errstate(all="ignore"):  # header oddities are in facts.warnings
             image = image_class.from_bytes(data)
             array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     return checked_volume(array, facts, allow_constant, nonfinite)

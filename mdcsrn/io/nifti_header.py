@@ -7,7 +7,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, GeometryError
@@ -53,8 +52,7 @@ def parse_header(start: bytes, source: Path, pair: bool = False) -> tuple[Any, A
             allowed="NIfTI-1 or NIfTI-2, .nii or .nii.gz",
             remedy="convert it, for example with dcm2niix or nibabel",
         )
-    with LoggingOutputSuppressor():
-        return header_class(start[: header_class.template_dtype.itemsize]), image_class
+    return header_class(start[: header_class.template_dtype.itemsize]), image_class
 
 
 def header_facts(header: Any, start: bytes, source: Path) -> Header:

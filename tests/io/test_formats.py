@@ -104,6 +104,15 @@ def test_nothing_of_itk_reaches_the_console(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("DataError\n", "")
 
 
+def test_nothing_of_nibabel_reaches_the_console(tmp_path: Path) -> None:
+    data = bytearray(save_nifti(tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<i", data, 0, 12)  # sizeof_hdr
+    (tmp_path / "a.nii").write_bytes(data)
+    code = "import sys; from mdcsrn.io.formats import read_image; print(read_image(sys.argv[1]).warnings)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.nii")], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("('sizeof_hdr should be 348',)\n", "")
+
+
 def test_names() -> None:
     assert image_stem("a/sub-01_T1w.nii.gz") == "sub-01_T1w"
     assert image_stem("x.MGZ") == "x"
