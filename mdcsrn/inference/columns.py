@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,13 +61,16 @@ class Route:
         return sum(steps(column, self.planes, margin) * self.planes * column.area for column in self.columns)
 
 
-def plan_route(region: Tensor, margin: int, max_voxels: float, least: int, planes: int | None = None) -> Route:
-    """The cheapest route whose slabs have at most `max_voxels` voxels.
+def plan_route(
+    region: Tensor, margin: int, memory: float, cost: Callable[[int, int], float], least: int, planes: int | None = None
+) -> Route:
+    """The cheapest route whose slabs fit into the memory.
 
     Args:
         region: boolean, shape (D, H, W): where the result is wanted.
         margin: voxels to each side that an output voxel depends on.
-        max_voxels: of a slab.
+        memory: bytes that a slab may take.
+        cost: bytes of a slab, of its number of planes and the voxels of a plane.
         least: smallest number of planes of a slab.
         planes: of a slab, where the user fixed it.
 
@@ -84,7 +87,7 @@ def plan_route(region: Tensor, margin: int, max_voxels: float, least: int, plane
             columns = tuple(_columns(cells.movedim(axis, 0), shape, margin, counts))
             widest = max((column.area for column in columns), default=0)
             for size in sizes:
-                if size * widest > max_voxels:
+                if cost(size, widest) > memory:
                     continue
                 work = int(sum(_work(column, size, margin) for column in columns))
                 if best is None or work < best.work:
@@ -92,8 +95,8 @@ def plan_route(region: Tensor, margin: int, max_voxels: float, least: int, plane
     if best is None:
         raise ConfigError(
             "the memory allowed is too small for one slab with its margins",
-            got=f"{int(max_voxels)} voxels",
-            remedy="allow more memory",
+            got=f"{memory / 2**30:.2f} GiB for the network",
+            remedy="allow more memory, or close other programs",
         )
     return best
 

@@ -22,6 +22,11 @@ from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
 
 PROBE = 24  # voxels: edge of the cube on which a backend's error is measured
+# Memory of a slab: how many times its `alive` channels it takes at the peak, and bytes of each value; measured with
+# benchmarks/inference.py. A state is there several times over: handed in, handed out, and inside.
+COPIES = {("openvino", "bfloat16"): (3.5, 2), ("openvino", "float16"): (3.5, 2), ("openvino", "float32"): (3.5, 4)}
+COPIES_OF_OTHERS = (8.0, 4)
+STATE_COPIES = 5.0
 ATTEMPTS = 4  # halvings of the memory after the system refused it
 
 logger = logging.getLogger(__name__)
@@ -100,11 +105,14 @@ class Engine:
         cells, inside = self._cells(low, region)
         choice = self._choice = self._choice or self._pick(cells, inside)
         reach = self.network.blocks * self.network.units + 1
-        per_voxel = SlabMDCSRN(self.network, least_planes(self.network)).bytes_per_voxel
-        if choice.precision in ("bfloat16", "float16"):
-            per_voxel /= 2
+        slab = SlabMDCSRN(self.network, least_planes(self.network))
+        factor, width = COPIES.get((choice.backend.name, choice.precision), COPIES_OF_OTHERS)
+
+        def cost(planes: int, area: int) -> float:
+            return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
+
         memory = budget(low.numel(), self.max_memory, choice.backend.device) * shrink
-        route = plan_route(inside, reach, memory / per_voxel, least_planes(self.network), self.planes)
+        route = plan_route(inside, reach, memory, cost, slab.planes, self.planes)
         compiled = 0.0
 
         def prepare(slab: SlabMDCSRN, example: Tensors, small: Tensors) -> Runner:

@@ -55,13 +55,14 @@ class SlabMDCSRN(nn.Module):
         return self.lags[-1] + 2
 
     @property
-    def bytes_per_voxel(self) -> float:
-        """Peak memory of a float32 step, per voxel of the slab: what a plan from memory counts with.
+    def alive(self) -> int:
+        """Channels of a block's result and of what is made of it: the measure of a slab's memory, per voxel."""
+        return self.width + self.units * self.growth + self.shares[0].get_parameter("weight").shape[0]
 
-        In the last unit of a block its input, that input joined, activated and grown, and what is carried are alive.
-        """
-        carried = 2 * max(len(self.blocks) - 1, 0) * self.width
-        return 4.0 * (5 * (self.width + self.units * self.growth) + carried)
+    @property
+    def held(self) -> int:
+        """Channels times planes of the state: the measure of its memory, per voxel of a plane."""
+        return sum(shape[1] * shape[2] for shape in self.state_shapes(1, 1))
 
     def state_shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the state tensors, all zero before the first slab."""
