@@ -7,14 +7,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.plan import Plan
-from mdcsrn.kspace.measurement import Measurement
+from mdcsrn.kspace.measurement import Measurement, apply_matrices
 
 DIMS = (-3, -2, -1)
 WINDOW_MM = 2.0  # standard deviation of the invention map's Gaussian window
@@ -151,10 +149,17 @@ def invention(result: Tensor, plan: Plan, window_mm: float = WINDOW_MM) -> Tenso
         window_mm: standard deviation of G, millimetres.
 
     Returns:
-        Root mean square in the unit of `result`, >= 0, same shape, float32.
+        Root mean square in the unit of `result`, >= 0, same shape and dtype.
     """
-    energy = plan.band.outside(result.detach()).square_().to("cpu", torch.float32).numpy()
-    sigma = [window_mm / edge for edge in plan.spacing]
-    # Outside the field of view lies air: nothing was added there.
-    smooth = ndimage.gaussian_filter(energy, sigma, mode="constant", truncate=3.0)
-    return torch.from_numpy(np.sqrt(np.maximum(smooth, 0, out=smooth), out=smooth)).to(result.device)
+    energy = plan.band.outside(result.detach()).square_()
+    windows = [_gaussian(n, window_mm / edge) for n, edge in zip(plan.shape, plan.spacing, strict=True)]
+    return apply_matrices(energy, windows).clamp_(min=0).sqrt_()
+
+
+def _gaussian(n: int, sigma: float) -> Tensor:
+    """Gaussian window of an axis as a matrix (n, n), cut at the ends: outside the field of view nothing was added."""
+    distance = torch.arange(n, dtype=torch.float64)
+    weights = torch.exp(-0.5 * ((distance[:, None] - distance) / sigma) ** 2)
+    # The weight of a whole window is 1, so at an end, where a part of it lies outside, the sum is less.
+    reach = math.ceil(5 * sigma)
+    return weights / float(torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2).sum())

@@ -127,12 +127,12 @@ class Measurement:
     def forward(self, result: Tensor) -> Tensor:
         """A x: what would have been measured of a result, shape (..., *measured_shape), same dtype; means are kept."""
         _require(result, self.result_shape, "result")
-        return _apply(result, [None if axis.is_identity else axis_matrix(axis) for axis in self.axes])
+        return apply_matrices(result, [None if axis.is_identity else axis_matrix(axis) for axis in self.axes])
 
     def pseudo_inverse(self, measured: Tensor) -> Tensor:
         """A⁺ y: the smallest image with this measurement (zero-filling on Fourier axes), shape (..., *result_shape)."""
         _require(measured, self.measured_shape, "measurement")
-        return _apply(measured, [None if axis.is_identity else axis_inverse(axis) for axis in self.axes])
+        return apply_matrices(measured, [None if axis.is_identity else axis_inverse(axis) for axis in self.axes])
 
     def outside(self, result: Tensor) -> Tensor:
         """X - A⁺A x: the part of a result that the measurement says nothing about, same shape and dtype."""
@@ -166,10 +166,10 @@ class Measurement:
                 "result and measurement differ in batch or channels", got=(result.shape, measured.shape)
             )
         depth, *plane = (None if axis.is_identity else axis_matrix(axis) for axis in self.axes)
-        slabs = (_apply(slab.double(), [None, *plane]) for slab in result.split(SLAB, dim=-3))
+        slabs = (apply_matrices(slab.double(), [None, *plane]) for slab in result.split(SLAB, dim=-3))
         simulated = torch.cat(list(slabs), dim=-3)
         if depth is not None:
-            simulated = _apply(simulated, [depth, None, None])
+            simulated = apply_matrices(simulated, [depth, None, None])
         norm = squared = 0.0
         for ours, theirs in zip(simulated.split(SLAB, dim=-3), measured.split(SLAB, dim=-3), strict=True):
             y = theirs.double()
@@ -239,8 +239,16 @@ def _profile_matrix(axis: AxisMeasurement) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def _apply(volume: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
-    """Multiply each axis by its matrix, in the volume's dtype; the axis that shrinks most comes first."""
+def apply_matrices(volume: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
+    """Multiply each axis by its matrix, in the volume's dtype; the axis that shrinks most comes first.
+
+    Args:
+        volume: shape (..., D, H, W), real.
+        matrices: (new size, old size) per axis; None leaves an axis alone.
+
+    Returns:
+        A new volume, never the input itself.
+    """
     if not volume.is_floating_point():
         raise ConfigError("a measurement needs a real floating-point volume", got=volume.dtype, remedy="use float32")
     work = [(m.shape[0] / m.shape[1], dim) for dim, m in zip((-3, -2, -1), matrices, strict=True) if m is not None]
