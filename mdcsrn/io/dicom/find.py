@@ -10,6 +10,7 @@ import pydicom
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.frames import ENHANCED, MARKS, SINGLE, frames_of
+from mdcsrn.io.dicom.header import damaged as no_dicom
 from mdcsrn.io.dicom.header import get, parse, quiet
 from mdcsrn.io.dicom.series import DicomFile, Frame, SeriesFiles
 from mdcsrn.io.dicom.source import list_files, read_bytes
@@ -63,11 +64,17 @@ def find(path: Path) -> list[SeriesFiles]:
 def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: Counter[str]) -> None:
     dataset = parse(content, file, pixels=False)
     sop_class = str(get(dataset, "SOPClassUID", file) or "")
+    if not sop_class:
+        sop_class = str(get(dataset.file_meta, "MediaStorageSOPClassUID", file) or "")
+        if sop_class in (SINGLE, *ENHANCED, ""):  # others, such as DICOMDIR, may do without
+            raise no_dicom(file, "no SOPClassUID")
     if sop_class != SINGLE and sop_class not in ENHANCED:
         known = pydicom.uid.UID_dictionary.get(sop_class)
         left_out[known[0] if known else "unknown kind"] += 1
         return
-    uid = str(get(dataset, "SeriesInstanceUID", file) or f"none in {file.folder}")
+    uid = str(get(dataset, "SeriesInstanceUID", file) or "")
+    if not uid:
+        raise no_dicom(file, "no SeriesInstanceUID")
     group = groups.setdefault(uid, _Group())
     group.files.append(file)
     try:
