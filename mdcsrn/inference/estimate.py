@@ -13,6 +13,7 @@ from torch.nn import functional
 from mdcsrn.inference.backends import candidates
 from mdcsrn.inference.backends.pick import PREFERENCE
 from mdcsrn.inference.columns import plan_route
+from mdcsrn.inference.engine import COPIES, COPIES_OF_OTHERS, STATE_COPIES
 from mdcsrn.inference.memory import VOLUMES, budget, resident
 from mdcsrn.inference.pipeline import SCALE_PERCENT, Prepared
 from mdcsrn.inference.region import head_region
@@ -79,18 +80,22 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
     # Where the dense network works, which with space-to-depth is a coarser grid.
     region = functional.max_pool3d(head[None, None].float(), network.multiple, ceil_mode=True)[0, 0] > 0
     backend, precision = _first_choice()
-    per_voxel = SlabMDCSRN(network, least_planes(network)).bytes_per_voxel
-    per_voxel /= 1 if precision == "float32" else 2
+    slab = SlabMDCSRN(network, least_planes(network))
+    factor, width = COPIES.get((backend, precision), COPIES_OF_OTHERS)
+
+    def cost(planes: int, area: int) -> float:  # as the engine counts
+        return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
+
     voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]
     reach = network.blocks * network.units + 1
-    route = plan_route(region, reach, budget(voxels, max_memory) / per_voxel, least_planes(network))
-    slab = route.planes * max(column.area for column in route.columns)
+    route = plan_route(region, reach, budget(voxels, max_memory), cost, slab.planes)
+    taken = max(cost(route.planes, column.area) for column in route.columns)
     computed = route.computed(reach)
     seconds = None
     if (backend, precision) in EFFICIENCY:
         speed = EFFICIENCY[backend, precision] * product_speed(precision)
         seconds = FIXED_SECONDS + SECONDS_PER_VOXEL * voxels + computed * operations(network) / speed
-    memory = resident() + VOLUMES * voxels + slab * per_voxel
+    memory = resident() + VOLUMES * voxels + taken
     return Estimate(memory / 2**30, seconds, backend, precision, float(head.float().mean()), computed)
 
 
