@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +106,7 @@ def is_already_done(job: Job, options: Options, model: Model) -> bool:
 
 def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     """What would be done to a case, without doing it; a strict run refuses here too."""
+    from mdcsrn.inference.estimate import estimate
     from mdcsrn.inference.pipeline import prepare
     from mdcsrn.inference.record import plain
     from mdcsrn.notices import refuse
@@ -112,15 +115,22 @@ def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     prepared: Prepared = prepare(scan.volume, options.task(), facts=scan.facts, model=model)
     if options.strict:
         refuse(prepared.notices)
-    plan = prepared.plan
+    plan, cost = prepared.plan, estimate(scan.volume, prepared, options.max_memory)
     facts = {
         "plan": plan.to_dict(),
+        "estimate": None if cost is None else cost.to_dict(),
         "warnings": [{"name": n.name, "text": n.text} for n in prepared.notices],
         "weights_sha256": model.sha256,
         "acquisition": vars(scan.facts),
     }
     lines = [plan.decision, *(f"  {reason}" for reason in plan.reasons)]
     lines += [f"warning: {notice}" for notice in prepared.notices]
+    if cost is not None:
+        seconds = "" if cost.seconds is None else f"{cost.seconds:.0f} s and "
+        lines.append(
+            f"about {seconds}{cost.memory_gib:.1f} GiB with {cost.backend} {cost.precision}; "
+            f"the head is {100 * cost.region_share:.0f} % of the voxels"
+        )
     lines.append(f"would write {job.output}: {_grid(plan.shape, plan.spacing)}")
     return Outcome(job.name, "planned", job.source, job.output, facts=plain(facts), lines=lines)
 
@@ -135,7 +145,9 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
     from mdcsrn.inference.pipeline import predict
     from mdcsrn.io.formats import read_image
 
+    start = time.perf_counter()
     scan = _load(job)
+    seconds = time.perf_counter() - start
     labels = None if job.mask is None else read_image(job.mask, allow_constant=True)
     with places(job) as made:
         prediction = predict(
@@ -153,6 +165,7 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
             strict=options.strict,
             progress=progress,
         )
+        prediction = dataclasses.replace(prediction, timings={"read": round(seconds, 3), **prediction.timings})
         record = write_result(job, options, settings_of(job, options), model, scan, prediction, labels, made)
     return Outcome(job.name, "done", job.source, job.output, facts=record, lines=describe(record))
 

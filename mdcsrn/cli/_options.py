@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.nonfinite import NonFinite
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_path = click.Path(path_type=Path)
+_path = click.Path(path_type=Path, readable=False)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.nonfinite import NonFinite
     from mdcsrn.io.scan import Scan
 
-_path = click.Path(path_type=Path)
+_path = click.Path(path_type=Path, readable=False)
 
 
 @click.command("bids", cls=PredictionCommand)

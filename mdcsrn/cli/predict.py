@@ -10,9 +10,12 @@ from mdcsrn.cli._options import Options, PredictionCommand, prediction_options
 
 
 @click.command("predict", cls=PredictionCommand)
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path, readable=False))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="NIfTI file or folder; default: NAME_sr.nii.gz beside IN."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    help="NIfTI file or folder; default: NAME_sr.nii.gz beside IN.",
 )
 @prediction_options
 def command(source: Path, output: Path | None, options: Options) -> None:

@@ -9,7 +9,7 @@ import click
 
 from mdcsrn.errors import DataError
 
-_path = click.Path(path_type=Path)
+_path = click.Path(path_type=Path, readable=False)
 _WORDS = {True: "ok", False: "WRONG", None: "not checked"}
 
 
