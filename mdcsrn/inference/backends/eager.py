@@ -13,10 +13,17 @@ from mdcsrn.networks.precision import autocast
 
 
 class EagerBackend:
-    """Channels-last weights and, for bfloat16, autocast: convolutions in bfloat16, the rest as they are."""
+    """Plain calls; for bfloat16 autocast: convolutions in bfloat16, the rest as they are.
+
+    Args:
+        channels_last: order of weights and images in memory; False is torch's default, and slower.
+    """
 
     name = "eager"
     device = torch.device("cpu")
+
+    def __init__(self, channels_last: bool = True) -> None:
+        self.channels_last = channels_last
 
     def available(self) -> str | None:
         """Always None."""
@@ -36,12 +43,13 @@ class EagerBackend:
     ) -> Runner:
         """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; nothing is compiled."""
         check_precision(self, precision)
-        network = channels_last(module)
+        network = channels_last(module) if self.channels_last else copy.deepcopy(module).eval()
+        order = last if self.channels_last else torch.Tensor.contiguous
 
         @torch.inference_mode()
         def run(inputs: Tensors) -> Tensors:
             with threads_of(threads), autocast("cpu", precision):
-                result = as_tuple(network(*map(last, inputs)))
+                result = as_tuple(network(*(order(tensor) for tensor in inputs)))
             return (result[0].float(), *result[1:])
 
         return run

@@ -64,13 +64,15 @@ class OpenVinoBackend:
         import openvino
 
         check_precision(self, precision)
-        model = convert(module, example, small)
         hint = HINTS.get(precision, "f32")
         if precision == "int8":
             from mdcsrn.inference.backends.quantise import quantise
 
-            model = quantise(model, self.calibration)
+            seen = self.calibration[0]
+            model = fix_shapes(quantise(convert(module, seen, small or seen), self.calibration), example)
             hint = "bf16" if "bfloat16" in self.precisions() else "f32"  # of the layers that stay out of it
+        else:
+            model = convert(module, example, small)
         states = len(model.outputs) - 1
         if states:
             model = _keep_states(model, states, hint)
@@ -106,10 +108,14 @@ def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openv
     model = frontend.convert(frontend.load(decoder))
     if len(model.inputs) != len(example):
         raise ConfigError("a network for openvino uses every argument", got=len(model.inputs), allowed=len(example))
-    shapes = {port: list(tensor.shape) for port, tensor in zip(model.inputs, example, strict=True)}
     for port in model.inputs:
         port.get_node().set_element_type(openvino.Type.f32)
-    model.reshape(shapes)
+    return fix_shapes(model, example)
+
+
+def fix_shapes(model: openvino.Model, example: Tensors) -> openvino.Model:
+    """The same model with the shapes of `example` for its arguments."""
+    model.reshape({port: list(tensor.shape) for port, tensor in zip(model.inputs, example, strict=True)})
     model.validate_nodes_and_infer_types()
     return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,8 +22,8 @@ def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.
     and the error that rounding leaves in the mean of each layer is measured and taken back (bias correction).
 
     Args:
-        model: network of fixed shapes.
-        calibration: arguments of the network, of the model's shapes, from real scans.
+        model: network of the calibration set's shapes; the result can be given others.
+        calibration: arguments of the network from real scans, all of the same shapes.
 
     Raises:
         ConfigError: no calibration set, or one of other shapes.
@@ -39,11 +41,12 @@ def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.
     convolutions = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
     names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1])]
     samples = [[tensor.detach().float().contiguous().numpy() for tensor in sample] for sample in calibration]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(samples),
-        subset_size=len(samples),
-        preset=nncf.QuantizationPreset.MIXED,  # activations after an ELU are not symmetric about zero
-        fast_bias_correction=False,
-        ignored_scope=nncf.IgnoredScope(names=sorted(set(names))),
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(samples),
+            subset_size=len(samples),
+            preset=nncf.QuantizationPreset.MIXED,  # activations after an ELU are not symmetric about zero
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=sorted(set(names))),
+        )
