@@ -91,7 +91,7 @@ def _read(series: SeriesFiles, stack: Stack, title: str, gdcm: Gdcm) -> DicomSer
         frames=frames,
         headers=tuple(headers[file] for file in files),
         files=files,
-        sha256=hashlib.sha256("".join(hashes[file] for file in files).encode()).hexdigest(),
+        sha256=_joined([hashes[file] for file in files]),
         description=_describe(volume, facts),
         warnings=tuple(warnings),
     )
@@ -102,6 +102,11 @@ def _datasets(files: list[DicomFile]) -> Iterator[tuple[DicomFile, Dataset, str]
         if isinstance(content, MdcsrnError):
             raise content
         yield file, parse(content, file, pixels=True), hashlib.sha256(content).hexdigest()
+
+
+def _joined(hashes: list[str]) -> str:
+    """Hash of one file as it is; of several, the hash of their hashes."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _rescaled(raw: NDArray[Any], frame: Frame) -> NDArray[np.float32]:

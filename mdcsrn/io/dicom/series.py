@@ -110,7 +110,7 @@ class DicomSeries:
         headers: dataset of each file of `files`, without its pixels.
         files: that hold the frames, in slice order, each once.
         paths: on the disk: the files, or the archive.
-        sha256: of the files' hashes in slice order.
+        sha256: of the one file, or of the files' hashes in slice order.
         description: modality, matrix, spacing and contrast; no text of the file's author, no patient data.
         warnings: what is odd but not fatal.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import zlib
@@ -243,6 +244,8 @@ def test_the_hash_follows_the_files(tmp_path: Path, make_slices: Make, save: Sav
     again = _read(save(make_slices()[::-1], tmp_path / "b")).sha256  # other names and order, same slices
     other = _read(save(make_slices(seed=2), tmp_path / "c")).sha256
     assert first == again != other
+    folder = save(make_slices()[:1], tmp_path / "d")
+    assert _read(folder).sha256 == hashlib.sha256((folder / "im00_0").read_bytes()).hexdigest()
 
 
 def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
