@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.files import sha256
+from mdcsrn.io.folder import earlier_results, walk
 from mdcsrn.io.formats import (
     READABLE,
     files_of_image,
     image_kind,
     image_stem,
-    is_image_name,
     read_image,
     read_image_header,
 )
@@ -27,6 +26,8 @@ from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from mdcsrn.io.dicom import SeriesFiles
 
 DICOM_NAMES = (".dcm", ".ima", ".dicom")
@@ -91,11 +92,13 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
     source = Path(path)
     if not source.is_dir():
         return Sources(tuple(_cases_of_file(source)))
-    images, others, refused = _walk(source)
-    results = _earlier_results(images)
-    cases = [*refused, *_image_cases([file for file in images if _absolute(file) not in results], source)]
-    cases += _dicom_cases(others, source)
-    skipped = tuple(file for file in images if _absolute(file) in results)
+    found = walk(source)
+    images = found.images
+    results = earlier_results(images)
+    cases = [Case(place.relative_to(source).as_posix(), "folder", place, error=error) for place, error in found.refused]
+    cases += _image_cases([file for file in images if file not in results], source)
+    cases += _dicom_cases(found.others, source)
+    skipped = tuple(file for file in images if file in results)
     if not cases:
         only = f"only results of earlier runs ({len(skipped)})" if skipped else "no scan"
         raise DataError(
@@ -152,10 +155,11 @@ def _load_series(case: Case) -> Scan:
 
     assert case.series is not None
     series = read_series(case.series)
+    warnings = [*series.volume.warnings, *series.warnings]
+    if any(_made_here(header) for header in series.headers):
+        warnings.append("the series is itself a result of mdcsrn")
     return Scan(
-        volume=dataclasses.replace(
-            series.volume, warnings=tuple(dict.fromkeys(series.volume.warnings + series.warnings))
-        ),
+        volume=dataclasses.replace(series.volume, warnings=tuple(dict.fromkeys(warnings))),
         name=case.name,
         source=case.path,
         kind="dicom",
@@ -166,42 +170,17 @@ def _load_series(case: Case) -> Scan:
     )
 
 
+def _made_here(header: Dataset) -> bool:
+    """True where a DICOM header names this software among the equipment that made the image."""
+    makers = header.get("ContributingEquipmentSequence") or []
+    return any(str(maker.get("ManufacturerModelName", "")) == "mdcsrn" for maker in makers)
+
+
 def _cases_of_file(source: Path) -> list[Case]:
     kind = image_kind(source)
     if kind in ("dicom", "zip") or source.name.lower().endswith(DICOM_NAMES):
         return _series_cases(source, source.stem)
     return [Case(image_stem(source), kind, source)]
-
-
-def _walk(root: Path) -> tuple[list[Path], list[Path], list[Case]]:
-    """Images by name, other files, and folders that cannot be entered."""
-    images: list[Path] = []
-    others: list[Path] = []
-    refused: list[Case] = []
-    seen: set[str] = set()
-
-    def remember(error: OSError) -> None:
-        place = Path(error.filename)
-        problem = DataError(
-            f"cannot open the folder {place}", got=error.strerror, remedy="ask for the right to read it"
-        )
-        if place == root:
-            raise problem from error
-        refused.append(Case(place.relative_to(root).as_posix(), "folder", place, error=problem))
-
-    for place, folders, names in os.walk(root, followlinks=True, onerror=remember):
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if is_image_name(name):
-                images.append(Path(place) / name)
-            elif not name.startswith("."):
-                others.append(Path(place) / name)
-    return images, others, refused
 
 
 def _image_cases(images: Sequence[Path], root: Path) -> list[Case]:
@@ -282,31 +261,3 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
         taken.add(name)
         result.append(case if name == case.name else dataclasses.replace(case, name=name))
     return result
-
-
-def _earlier_results(images: Sequence[Path]) -> set[str]:
-    """Absolute paths of volumes that this software wrote, by the records beside them."""
-    results: set[str] = set()
-    for file in images:
-        record = file.with_name(f"{image_stem(file)}.json")
-        content = _record(record)
-        if content is not None:
-            results.add(_absolute(file))
-            files = content.get("files")
-            for entry in files.values() if isinstance(files, dict) else ():
-                if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-                    results.add(_absolute(record.parent / entry["path"]))
-    return results
-
-
-def _record(path: Path) -> dict[str, object] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None  # no record; a sidecar that cannot be read is reported where the scan is loaded
-    ours = isinstance(content, dict) and str(content.get("software", "")).startswith("mdcsrn")
-    return content if ours and "source_sha256" in content else None
-
-
-def _absolute(path: Path) -> str:
-    return os.path.abspath(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -44,6 +45,18 @@ def itk_image(array: np.ndarray = ARRAY, affine: np.ndarray = OBLIQUE) -> sitk.I
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     return image
+
+
+def test_every_row_of_the_table_has_its_test() -> None:
+    here = Path(__file__).parent
+    table = (here.parents[1] / "docs/inputs.md").read_text(encoding="utf-8")
+    rows = [line for line in table.splitlines() if line.startswith("|") and not line.startswith(("|---", "| input"))]
+    assert len(rows) > 35
+    for row in rows:
+        named = re.findall(r"`(?:(test_\w+\.py)::)?(test_\w+)`", row.rsplit("|", 2)[1])
+        assert named or "`tests/attacks/`" in row, row
+        for file, test in named:
+            assert f"def {test}(" in (here / (file or Path(__file__).name)).read_text(encoding="utf-8"), test
 
 
 # ---- formats -------------------------------------------------------------------------------------------------------

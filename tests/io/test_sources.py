@@ -223,6 +223,18 @@ def test_a_dicom_series_as_folder_file_and_zip(tmp_path: Path) -> None:
     assert "Doe" not in repr((scan.volume.warnings, scan.facts, scan.name))
 
 
+def test_a_derived_series_is_told_as_such(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    from mdcsrn.io.dicom import write_series
+
+    scan = load_case(find_cases(slices(tmp_path / "t1"))[0])
+    assert scan.dicom is not None
+    write_series(scan.volume, scan.dicom, tmp_path / "derived", "a copy")
+    again = load_case(find_cases(tmp_path / "derived")[0])
+    assert "the series is itself a result of mdcsrn" in again.volume.warnings
+    assert "the series is itself a result of mdcsrn" not in scan.volume.warnings
+
+
 def test_a_folder_of_everything(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     save(tmp_path / "a.nii.gz")

@@ -1,0 +1,84 @@
+"""What lies in a folder: images by name, other files, places that are closed, and results of earlier runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdcsrn.errors import DataError
+from mdcsrn.io.formats import image_stem, is_image_name
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Files below a folder, sorted within each sub-folder; hidden ones are left out.
+
+    Attributes:
+        images: image files by their names.
+        others: all other files.
+        refused: folders that cannot be entered, and why.
+    """
+
+    images: tuple[Path, ...]
+    others: tuple[Path, ...]
+    refused: tuple[tuple[Path, DataError], ...]
+
+
+def walk(root: Path) -> Found:
+    """List a folder to its leaves; links are followed, a link that leads back up ends there.
+
+    Raises:
+        DataError: the folder itself cannot be entered.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    refused: list[tuple[Path, DataError]] = []
+    seen: set[str] = set()
+
+    def remember(error: OSError) -> None:
+        place = Path(error.filename)
+        problem = DataError(
+            f"cannot open the folder {place}", got=error.strerror, remedy="ask for the right to read it"
+        )
+        if place == root:
+            raise problem from error
+        refused.append((place, problem))
+
+    for place, folders, names in os.walk(root, followlinks=True, onerror=remember):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = [Path(place) / name for name in sorted(names) if not name.startswith(".")]
+        images += [file for file in shown if is_image_name(file)]
+        others += [file for file in shown if not is_image_name(file)]
+    return Found(tuple(images), tuple(others), tuple(refused))
+
+
+def earlier_results(images: Sequence[Path]) -> set[Path]:
+    """Those of the images that this software wrote: volumes with its record beside them, and what the records name."""
+    places: set[str] = set()
+    for file in images:
+        record = file.with_name(f"{image_stem(file)}.json")
+        content = _record(record)
+        if content is not None:
+            files = content.get("files")
+            entries = [entry for entry in files.values() if isinstance(entry, dict)] if isinstance(files, dict) else []
+            named = [record.parent / entry["path"] for entry in entries if isinstance(entry.get("path"), str)]
+            places |= {os.path.abspath(path) for path in (file, *named)}
+    return {file for file in images if os.path.abspath(file) in places}
+
+
+def _record(path: Path) -> dict[str, object] | None:
+    """A record of this software, or None; a sidecar that cannot be read is reported where its scan is loaded."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(content, dict) and str(content.get("software", "")).startswith("mdcsrn")
+    return content if ours and "source_sha256" in content else None
