@@ -22,6 +22,10 @@ SLAB_OVERHEAD = 2.0  # planes of extra work in each slab: joining it to the one 
 Span = tuple[int, int]
 
 
+class TooLittleMemory(ConfigError):
+    """Not even the smallest slab fits."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A part of the volume that is run through plane by plane. Spans are first and one-past-last index.
@@ -75,9 +79,10 @@ def plan_route(
         planes: of a slab, where the user fixed it.
 
     Raises:
-        ConfigError: not even the smallest slab fits.
+        TooLittleMemory: not even the smallest slab fits.
     """
     best: Route | None = None
+    smallest = math.inf
     sizes = (planes,) if planes is not None else sorted({*(s for s in SLABS if s >= least), least}, reverse=True)
     # Spans are looked for on coarse cells: a hundred plans of a large volume cost nothing then, and a few voxels more.
     cells = functional.max_pool3d(region[None, None].float(), CELL, ceil_mode=True)[0, 0] > 0
@@ -87,16 +92,19 @@ def plan_route(
             columns = tuple(_columns(cells.movedim(axis, 0), shape, margin, counts))
             widest = max((column.area for column in columns), default=0)
             for size in sizes:
-                if cost(size, widest) > memory:
+                needed = cost(size, widest)
+                smallest = min(smallest, needed)
+                if needed > memory:
                     continue
                 work = int(sum(_work(column, size, margin) for column in columns))
                 if best is None or work < best.work:
                     best = Route(axis, size, columns, work)
     if best is None:
-        raise ConfigError(
+        raise TooLittleMemory(
             "the memory allowed is too small for one slab with its margins",
-            got=f"{memory / 2**30:.2f} GiB for the network",
-            remedy="allow more memory, or close other programs",
+            got=f"{max(memory, 0) / 2**30:.2f} GiB left for the network",
+            allowed=f"at least {smallest / 2**30:.2f} GiB",
+            remedy=f"allow {(smallest - memory) / 2**30 + 0.01:.2f} GiB more, or close other programs",
         )
     return best
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
-from mdcsrn.inference.columns import Route, plan_route
+from mdcsrn.inference.columns import Route, TooLittleMemory, plan_route
 from mdcsrn.inference.memory import budget
 from mdcsrn.inference.streaming import stream
 from mdcsrn.networks import MDCSRN
@@ -27,7 +28,8 @@ PROBE = 24  # voxels: edge of the cube on which a backend's error is measured
 COPIES = {("openvino", "bfloat16"): (3.5, 2), ("openvino", "float16"): (3.5, 2), ("openvino", "float32"): (3.5, 4)}
 COPIES_OF_OTHERS = (8.0, 4)
 STATE_COPIES = 5.0
-ATTEMPTS = 4  # halvings of the memory after the system refused it
+# What torch, oneDNN, OpenVINO and C++ say when the system gives them no memory.
+REFUSALS = ("out of memory", "not enough memory", "can't alloc", "cannot alloc", "failed to allocate", "bad_alloc")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Engine:
     planes: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     _choice: Choice | None = None
+    _slab: float = 0.0
 
     def __post_init__(self) -> None:
         if self.max_memory is not None and not self.max_memory > 0:
@@ -67,40 +70,59 @@ class Engine:
         Args:
             low: network input, shape (D, H, W), float32, divided by its 99.9th percentile.
             region: boolean, same shape; outside it the result is `low`.
-            progress: called with the share done, 0 to 1.
+            progress: called with the share done, which never falls; at last with 1.
 
         Returns:
             Restored volume, same shape, float32, on the CPU.
+
+        Raises:
+            ConfigError: no backend is left, or the memory is too small for the smallest slab.
         """
+        report = _rising(progress)
         if not bool(region.any()):
+            report(1.0)
             return low.clone()
         with torch.inference_mode():
-            change = self._attempts(low, region, progress)
+            change = self._attempts(low, region, report)
             whole = low + change if self.network.residual else change
             return torch.where(region, whole, low)
 
-    def _attempts(self, low: Tensor, region: Tensor, progress: Callable[[float], None] | None) -> Tensor:
+    def _attempts(self, low: Tensor, region: Tensor, progress: Callable[[float], None]) -> Tensor:
         """Run; where memory is refused, with smaller slabs, and at last on the CPU."""
-        shrink = 1.0
+        most = math.inf  # bytes of a slab
         while True:
+            self._slab = 0.0
             try:
-                return self._pass(low, region, shrink, progress)
-            except (MemoryError, RuntimeError) as error:
+                return self._pass(low, region, most, progress)
+            except (MemoryError, RuntimeError, TooLittleMemory) as error:
                 if not _out_of_memory(error):
                     raise
-                on_gpu = self._choice is not None and self._choice.backend.device.type == "cuda"
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            shrink /= 2
-            if shrink < 0.5**ATTEMPTS:
-                if not on_gpu:
-                    raise ConfigError("not enough memory for the smallest slabs", got=reason, remedy="free some memory")
-                self.device, self._choice, shrink = "cpu", None, 1.0
-            logger.warning("memory was refused (%s): going on with smaller slabs", reason)
+                on_gpu = self._on_gpu()
+                planned = isinstance(error, TooLittleMemory)
+                if planned and not on_gpu and most == math.inf:
+                    raise  # the system refused nothing: the plan says what it needs
+                smallest = planned or not self._slab  # else the choice of a backend was refused its memory
+                reason = _reason(error)
+            # Outside of the except clause, so that the tensors of the failed pass are free.
+            if not smallest:
+                most = self._slab / 2
+            elif on_gpu:
+                self.device, self.backend, self._choice, most = "cpu", "auto", None, math.inf
+            else:
+                raise ConfigError("not enough memory for the smallest slabs", got=reason, remedy="free some memory")
+            way = "on the CPU" if smallest else "in smaller slabs"
+            logger.warning("memory was refused (%s): going on %s", reason, way)
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _pass(self, low: Tensor, region: Tensor, shrink: float, progress: Callable[[float], None] | None) -> Tensor:
+    def _on_gpu(self) -> bool:
+        """True where the pass that was refused its memory ran, or looked for a backend, on a GPU."""
+        if self._choice is not None:
+            return self._choice.backend.device.type == "cuda"
+        return self.device != "cpu" and torch.cuda.is_available()
+
+    def _pass(self, low: Tensor, region: Tensor, most: float, progress: Callable[[float], None]) -> Tensor:
         start = time.perf_counter()
         cells, inside = self._cells(low, region)
         choice = self._choice = self._choice or self._pick(cells, inside)
@@ -111,8 +133,9 @@ class Engine:
         def cost(planes: int, area: int) -> float:
             return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
 
-        memory = budget(low.numel(), self.max_memory, choice.backend.device) * shrink
+        memory = min(budget(low.numel(), self.max_memory, choice.backend.device), most)
         route = plan_route(inside, reach, memory, cost, slab.planes, self.planes)
+        self._slab = cost(route.planes, max(column.area for column in route.columns))
         compiled = 0.0
 
         def prepare(slab: SlabMDCSRN, example: Tensors, small: Tensors) -> Runner:
@@ -127,8 +150,7 @@ class Engine:
         def advance(voxels: int) -> None:
             nonlocal done
             done += voxels
-            if progress is not None:
-                progress(min(done / total, 1.0))
+            progress(done / total)
 
         change = stream(cells, self.network, route, prepare, advance)
         if self.network.space_to_depth is not None:
@@ -174,6 +196,19 @@ class _Dense(nn.Module):
         return self.network.features(x)
 
 
+def _rising(progress: Callable[[float], None] | None) -> Callable[[float], None]:
+    """The same, without steps back: a pass that memory was refused for begins anew."""
+    highest = 0.0
+
+    def report(share: float) -> None:
+        nonlocal highest
+        highest = max(highest, share)
+        if progress is not None:
+            progress(highest)
+
+    return report
+
+
 def _centre(region: Tensor) -> list[int]:
     """Centre of mass."""
     sums = [region.sum(dim=[a for a in range(3) if a != axis]) for axis in range(3)]
@@ -190,6 +225,12 @@ def _route_facts(route: Route, computed: int, cells: Tensor) -> dict[str, Any]:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    known = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "cannot allocate")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in known)
+    if isinstance(error, (MemoryError, TooLittleMemory, torch.OutOfMemoryError)):
+        return True
+    return any(words in str(error).lower() for words in REFUSALS)
+
+
+def _reason(error: BaseException) -> str:
+    """The line of an error that speaks of memory; where none does, its first one, or its name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if any(words in line.lower() for words in REFUSALS)), lines[0])
