@@ -26,7 +26,7 @@ class SlabMDCSRN(nn.Module):
 
     With P new planes of the input, [t, t + P), `forward` returns for block i its share of the network's output at the
     planes [t - lags[i], t - lags[i] + P); the sum of all shares is the output. After the last plane, zeros are fed
-    until the largest lag is through.
+    until the largest lag is through. What comes out for planes outside the volume means nothing.
 
     Args:
         network: the network, in evaluation mode; nothing of it is changed.
