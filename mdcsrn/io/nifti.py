@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +156,18 @@ def write_volume(
     image.set_qform(volume.affine, codes[1], strip_shears=True)
     image.header.set_xyzt_units("mm", "sec")
     content = image.to_bytes()
-    # gzip.compress stores neither name nor time, so the bytes depend on the volume alone. Level 1 is nibabel's own.
-    atomic_write_bytes(target, gzip.compress(content, 1, mtime=0) if target.name.lower().endswith(".gz") else content)
+    atomic_write_bytes(target, _packed(content) if target.name.lower().endswith(".gz") else content)
     return target
+
+
+def _packed(content: bytes) -> bytes:
+    """A gzip stream without name and time, so that the bytes depend on the volume alone.
+
+    Voxels have hardly any repeated strings, which is what deflate spends its time on; runs (background) they have.
+    On scans run-length matching takes a third to two thirds of the time of level 1, and is as small within a tenth.
+    """
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    return packer.compress(content) + packer.flush()
 
 
 def _refuse_constant(volume: Volume) -> None:
