@@ -62,6 +62,7 @@ def test_json_names_machine_rows_and_what_is_absent(weights: Path) -> None:
         assert "CUDA" in report["absent"]["cuda"]
 
 
+@pytest.mark.long
 def test_table_of_a_scan(weights: Path, tmp_path: Path) -> None:
     array = np.random.default_rng(0).gamma(2.0, 100.0, (12, 30, 30)).astype(np.float32)
     nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "scan.nii.gz")
@@ -82,10 +83,8 @@ def test_table_of_a_scan(weights: Path, tmp_path: Path) -> None:
         (("--size", "4", "4", "4"), 2),
     ],
 )
-def test_bad_settings_end_with_a_line(arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
-    runner = CliRunner()
-    with runner.isolated_filesystem(tmp_path):
-        done = runner.invoke(main, ["benchmark", *arguments])
+def test_bad_settings_end_with_a_line(arguments: tuple[str, ...], code: int) -> None:
+    done = CliRunner().invoke(main, ["benchmark", *arguments])
     assert done.exit_code == code, done.output
     assert isinstance(done.exception, SystemExit)  # one line, and no traceback
 
