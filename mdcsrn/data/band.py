@@ -21,6 +21,10 @@ STEP_DB = 5.5  # real files: at least 7.1 where the scanner interpolated, at mos
 SHARPNESS = 0.65  # real files: at least 0.74, and at most 0.65; an exact edge has about 0.9, a straight decay 0.33
 NEAR, FAR = 2, 6  # samples: the step falls within +-NEAR, its surroundings reach to +-FAR
 SMALLEST_AXIS = 32  # voxels; on shorter axes a step and a decay cannot be told apart
+# Below LONG_AXIS voxels a scanner's apodisation is as sharp as an edge (native scans cut to 64 voxels: steps up to
+# 11.4 dB, to 32: 19.7 dB; to 80: a hundredth above 5.5 dB). Only the deep edge of an exact zero-filling counts there.
+LONG_AXIS = 88
+SHORT_STEP_DB = 20.0
 SMALLEST_PLANE = 512  # voxels across an axis; the mean of fewer lines is too noisy: false alarms above 1 % at 256
 FRACTIONS = (0.2, 0.95)  # of Nyquist: where an edge is looked for; an empty last twentieth does no harm
 DEEPEST = 2.5  # log10 of power: a deeper fall says no more, and its foot is the window's leakage
@@ -36,7 +40,8 @@ class AxisBand:
         samples: size of the acquired matrix on this axis.
         step_db: height of the largest sharp fall above the trend around it, dB of power.
         sharpness: share of the fall over +-6 samples that happens within +-2; 1/3 for a straight decay.
-        margin: the smaller of step_db and sharpness, each over its threshold; at least 1 where a band is empty.
+        margin: the smaller of step_db and sharpness, each over its threshold (which is higher for the step on an axis
+            below 88 voxels); at least 1 where a band is empty.
         assessed: False for an axis too short, or with too few lines along it, to tell.
     """
 
@@ -115,6 +120,7 @@ def power_spectrum(array: NDArray[np.float32], axis: int) -> NDArray[np.float64]
 def _find_edge(spectrum: NDArray[np.float64], n: int) -> AxisBand:
     """Best step of a log10 spectrum of an axis with n voxels."""
     best = (0.0, 0.0, 0.0, 0)
+    least = STEP_DB if n >= LONG_AXIS else SHORT_STEP_DB
     last = len(spectrum) - 1
     for edge in range(max(FAR + 1, int(FRACTIONS[0] * n / 2)), min(int(FRACTIONS[1] * n / 2), last - NEAR) + 1):
         far = min(edge + FAR, last)
@@ -125,7 +131,7 @@ def _find_edge(spectrum: NDArray[np.float64], n: int) -> AxisBand:
             continue  # a dip or a line, behind which the band goes on
         slope = (around - fall) / (FAR + far - edge - 2 * NEAR)
         step_db, sharpness = 10 * (fall - 2 * NEAR * slope), fall / around
-        margin = min(step_db / STEP_DB, sharpness / SHARPNESS)
+        margin = min(step_db / least, sharpness / SHARPNESS)
         best = max(best, (margin, step_db, sharpness, edge))
     margin, step_db, sharpness, edge = best
     if margin < 1:

@@ -126,6 +126,33 @@ def test_a_short_axis_is_not_judged() -> None:
     assert [band.assessed for band in bands] == [False, True, True]
 
 
+def test_pieces_of_native_scans_raise_hardly_an_alarm(shared_data: Path) -> None:
+    """On a short axis the apodisation of these scanners spans a few samples, as sharp as an edge."""
+    rng = np.random.default_rng(0)
+    judged = alarms = 0
+    for name in ("train/saganon-3y", "train/coregqa-highres", "train/dcmqa-uih-132225", "test/ds002748-63"):
+        array = read_volume(shared_data / f"t1w/{name}_T1w.nii.gz").array
+        head = 0.1 * np.percentile(array, 99.9)
+        for size in (32, 40, 48, 56, 64, 80) * 4:
+            start = [int(rng.integers(0, max(1, n - size))) for n in array.shape]
+            piece = np.ascontiguousarray(array[tuple(slice(a, a + size) for a in start)])
+            if (piece > head).mean() > 0.3:
+                bands = [band for band in detect_band(piece) if band.assessed]
+                judged, alarms = judged + len(bands), alarms + sum(band.empty for band in bands)
+    assert judged > 150
+    assert alarms <= 0.01 * judged
+
+
+@pytest.mark.parametrize("size", [48, 64, 80])
+def test_an_exact_edge_is_found_on_a_short_axis_too(shared_data: Path, size: int) -> None:
+    array = read_volume(shared_data / "t1w/test/fnndsc-adi_T1w.nii.gz").array[60:130, 60:130, 60:130]
+    acquired = np.ascontiguousarray(array[: round(0.7 * size)])
+    filled = resample_grid(torch.from_numpy(acquired), (size, 70, 70)).numpy()
+    bands = detect_band(filled)
+    assert bands[0].empty
+    assert len(acquired) - 5 <= bands[0].samples <= len(acquired) + 1
+
+
 def test_few_lines_are_not_judged() -> None:
     """Smooth noise in a thin block: the mean over some dozens of lines has steps of its own."""
     rng = np.random.default_rng(0)
