@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.nonfinite import NonFinite
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _path = click.Path(path_type=Path, readable=False)
 
 
@@ -172,4 +173,8 @@ class PredictionCommand(click.Command):
         """Gather the options, then run; an interruption ends the process with one line."""
         values = {field.name: ctx.params.pop(field.name) for field in dataclasses.fields(Options)}
         ctx.params["options"] = Options(**values)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # while the sources are looked through; later, the run itself says how far it came
+            click.echo("interrupted: nothing was written", err=True)
+            ctx.exit(INTERRUPTED)

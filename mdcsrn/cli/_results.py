@@ -28,6 +28,7 @@ from mdcsrn.inference.record import (
     to_text,
 )
 from mdcsrn.io import write_volume
+from mdcsrn.notices import Notice, refuse
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.volume import Volume
 
 SERIES = "series"
+COARSE = 0.01  # relative error of rounding above which an integer type is warned of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +103,9 @@ def write_result(
 
     dtype = stored_dtype(scan.volume, options.dtype)
     stored, certificate = as_stored(prediction, scan.volume, dtype)
+    notices = _rounding(certificate, dtype)
+    if options.strict:
+        refuse(notices)
     output = put(stored, job.output, dtype)
     others: dict[str, Written] = {}
     if options.uncertainty:
@@ -122,7 +127,7 @@ def write_result(
         }
     record = sidecar(
         prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
-        stored_certificate=certificate, others=others, sources=job.sources, extra=extra,
+        stored_certificate=certificate, others=others, sources=job.sources, notices=notices, extra=extra,
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))
@@ -169,6 +174,14 @@ def as_stored(prediction: Prediction, source: Volume, dtype: np.dtype) -> tuple[
 
     measured = prediction.plan.measured(torch.from_numpy(source.array))
     return stored, measurement.certify(torch.from_numpy(stored.array), measured).to_dict()
+
+
+def _rounding(certificate: dict[str, Any] | None, dtype: np.dtype) -> list[Notice]:
+    """A warning where whole numbers are too coarse, as for values between 0 and 1 behind a scale factor."""
+    if certificate is None or dtype.kind == "f" or certificate["relative_error"] <= COARSE:
+        return []
+    text = f"rounding to {dtype} costs {100 * certificate['relative_error']:.2g} % of what was measured (at most 1 %)"
+    return [Notice("rounding-too-coarse", text)]
 
 
 def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> Written:

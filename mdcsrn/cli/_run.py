@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdcsrn.cli._cases import Job, Outcome, is_already_done, plan_case, run_case
-from mdcsrn.cli._options import Options
+from mdcsrn.cli._options import INTERRUPTED, Options
 from mdcsrn.errors import DataError, MdcsrnError
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
 
-INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
-TERMINATED = 143
-_NOTE_WIDTH = 100
+TERMINATED = 143  # likewise, of a process that was asked to end
+STYLES = {"done": "green", "failed": "red", "skipped": "blue", "planned": "blue"}  # on a terminal only
 
 
 def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
@@ -48,7 +47,7 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
             options.task()  # settings that contradict each other are told before anything is read
             model = find_model(bundle=options.bundle, model=options.model)
             for job in jobs:
-                outcomes.append(_one(job, options, model, partial(_within, advance, len(outcomes))))
+                outcomes.append(_one(job, options, model, several, partial(_within, advance, len(outcomes))))
                 advance(len(outcomes))
     except (KeyboardInterrupt, _Terminated) as stop:
         _show(outcomes, options, several)
@@ -67,7 +66,7 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
         raise DataError(f"{len(failed)} of {len(jobs)} cases failed", remedy="see the list; the others are done")
 
 
-def _one(job: Job, options: Options, model: Model, progress: Callable[[float], None]) -> Outcome:
+def _one(job: Job, options: Options, model: Model, several: bool, progress: Callable[[float], None]) -> Outcome:
     """A case, whatever becomes of it."""
     start = time.perf_counter()
     try:
@@ -77,10 +76,28 @@ def _one(job: Job, options: Options, model: Model, progress: Callable[[float], N
             outcome = plan_case(job, options, model)
         else:
             outcome = run_case(job, options, model, progress)
-    except MdcsrnError as error:
-        outcome = Outcome(job.name, "failed", job.source, error=error, lines=[str(error)])
+    except Exception as error:
+        ours = _as_ours(error, job, several)
+        if ours is None:
+            raise
+        outcome = Outcome(job.name, "failed", job.source, error=ours, lines=[str(ours)])
     outcome.seconds = time.perf_counter() - start
     return outcome
+
+
+def _as_ours(error: Exception, job: Job, several: bool) -> MdcsrnError | None:
+    """The error to list; None: a defect of this software that is to be seen in full.
+
+    Among several cases a defect is listed like the rest, since it must not cost the others their results.
+    """
+    if isinstance(error, MdcsrnError):
+        return error
+    if isinstance(error, MemoryError):
+        return DataError(f"not enough memory for {job.source}", remedy="free some memory, or take a coarser grid")
+    if several:
+        what = f"unexpected {type(error).__name__} with {job.source}: {error}"
+        return MdcsrnError(what, remedy="run this case alone, and report what it shows")
+    return None
 
 
 def _within(advance: Callable[[float], None], before: int, share: float) -> None:
@@ -99,10 +116,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
         name, note = printable(outcome.job_name), printable(_note(outcome))
         rows.append((name, outcome.status, f"{outcome.seconds:.1f}", note))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        f"{name:<{widths[0]}}  {status:<{widths[1]}}  {seconds:>{widths[2]}}  {note}".rstrip()
-        for name, status, seconds, note in rows
-    ]
+    lines = []
+    for name, status, seconds, note in rows:
+        shown = click.style(f"{status:<{widths[1]}}", fg=STYLES.get(status))  # click.echo drops it in a pipe
+        lines.append(f"{name:<{widths[0]}}  {shown}  {seconds:>{widths[2]}}  {note}".rstrip())
     counts = Counter(outcome.status for outcome in outcomes)
     return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))])
 

@@ -26,7 +26,10 @@ def command(source: Path, output: Path | None, options: Options) -> None:
     """
     from mdcsrn.cli._places import jobs_of
     from mdcsrn.cli._run import run_jobs
-    from mdcsrn.io.sources import find_cases
+    from mdcsrn.io.sources import find_sources
 
-    jobs, several = jobs_of(source, find_cases(source), output, options)
+    found = find_sources(source)
+    jobs, several = jobs_of(source, found.cases, output, options)
+    if found.skipped and not options.quiet:
+        click.echo(f"note: left out, results of earlier runs: {len(found.skipped)}", err=True)
     run_jobs(jobs, options, several)

@@ -52,7 +52,7 @@ def test_a_file_gets_its_result_and_record_beside_it(mdcsrn: Callable, scan: Pat
     x, y = source.get_fdata(), result.get_fdata()
     assert np.abs(y - x).max() > 1  # the network did something
     acquired = record_of(scan.parent / "scan_sr.nii.gz")["plan"]["acquired_shape"]
-    assert acquired[0] == 36
+    assert acquired[0] == 20
     assert all(a < n for a, n in zip(acquired[1:], x.shape[1:], strict=True))
     apart = np.linalg.norm(centre(x, acquired) - centre(y, acquired)) / np.linalg.norm(centre(x, acquired))
     assert apart < 1e-5
@@ -81,9 +81,9 @@ def test_the_record(mdcsrn: Callable, scan: Path, tmp_path: Path, small_model: P
 @pytest.mark.parametrize(
     ("words", "shape", "spacing"),
     [
-        (("--factor", 2, 1, 1), (72, 48, 40), (0.45, 1.1, 1.0)),
-        (("--factor", 1, 1, 1.5), (36, 48, 60), (0.9, 1.1, 1 / 1.5)),
-        (("--to-spacing", 0.7, 0.7, 0.7), (46, 75, 57), (0.9 * 36 / 46, 1.1 * 48 / 75, 40 / 57)),
+        (("--factor", 2, 1, 1), (40, 96, 84), (0.45, 1.1, 1.0)),
+        (("--factor", 1, 1, 1.25), (20, 96, 105), (0.9, 1.1, 0.8)),
+        (("--to-spacing", 0.85, 0.85, 0.85), (21, 124, 99), (0.9 * 20 / 21, 1.1 * 96 / 124, 84 / 99)),
     ],
 )
 def test_finer_grids(mdcsrn: Callable, scan: Path, tmp_path: Path, words: tuple, shape: tuple, spacing: tuple) -> None:
@@ -139,6 +139,20 @@ def test_integers_are_kept_and_their_rounding_is_counted(
     assert mdcsrn("verify", output).exit_code == 0
     assert mdcsrn("predict", source, "-o", tmp_path / "float.nii.gz").exit_code == 0
     np.testing.assert_array_equal(np.rint(nib.load(tmp_path / "float.nii.gz").get_fdata()), y)
+
+
+def test_whole_numbers_that_are_too_coarse_are_warned_of(
+    mdcsrn: Callable, interpolated: np.ndarray, tmp_path: Path
+) -> None:
+    image = nib.Nifti1Image(interpolated / 1000, np.eye(4))
+    image.set_data_dtype(np.int16)  # nibabel stores a scale factor
+    nib.save(image, tmp_path / "scaled.nii.gz")
+    done = mdcsrn("predict", tmp_path / "scaled.nii.gz", "--dtype", "keep")
+    assert done.exit_code == 0
+    assert "warning: rounding-too-coarse" in done.stderr
+    (tmp_path / "out").mkdir()
+    done = mdcsrn("predict", tmp_path / "scaled.nii.gz", "-o", tmp_path / "out", "--dtype", "keep", "--strict")
+    assert (done.exit_code, files(tmp_path / "out")) == (9, [])
 
 
 def test_values_that_do_not_fit_are_refused(
@@ -204,7 +218,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(mdcsrn: Callable, 
     done = mdcsrn("predict", scan, "--dry-run")
     assert done.exit_code == 0, done.output
     assert files(scan.parent) == ["scan.nii.gz"]
-    for words in ("fill the empty outer band of axes 1, 2", "acquired", "of 48 samples", "margin", "GiB"):
+    for words in ("fill the empty outer band of axes 1, 2", "acquired", "of 96 samples", "margin", "GiB"):
         assert words in done.output, words
     (case,) = json.loads(mdcsrn("predict", scan, "--dry-run", "--json").stdout)
     assert case["status"] == "planned"
@@ -267,14 +281,12 @@ def test_resume_does_again_what_changed(
     whole = output.read_bytes()
     assert status() == "skipped"
     assert status("--max-memory", 3) == "skipped"  # no say in the voxels
-    assert status("--region", "all") == "done"
-    assert status() == "done"
     output.write_bytes(whole[:-20] + bytes(20))  # damaged on the disk
     assert status() == "done"
     assert output.read_bytes() == whole
     output.with_name("scan_sr.json").unlink()  # a run that was killed before its record
     assert status() == "done"
-    assert status("--uncertainty") == "done"
+    assert status("--region", "all") == "done"
     assert status() == "done"  # other settings than those of the result that is there
     other = tmp_path / "other.pt"
     save_weights(other, MDCSRN(blocks=1, units=1, growth=4))
@@ -325,6 +337,14 @@ def test_a_folder_needs_a_folder(mdcsrn: Callable, study: Path, tmp_path: Path) 
     done = mdcsrn("predict", tmp_path / "empty", "-o", tmp_path / "out")
     assert (done.exit_code, "no scan" in done.stderr) == (3, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_results_among_the_sources_are_left_out(mdcsrn: Callable, scan: Path) -> None:
+    assert mdcsrn("predict", scan).exit_code == 0
+    done = mdcsrn("predict", scan.parent, "-o", scan.parent / "again")
+    assert done.exit_code == 0, done.output
+    assert "results of earlier runs: 1" in done.stderr
+    assert done.stdout.splitlines()[-1] == "1 done"
 
 
 def test_names_with_control_characters_are_shown_escaped(

@@ -129,9 +129,9 @@ def test_a_changed_number_in_the_record(mdcsrn: Callable, copy: Path) -> None:
     [
         (lambda r: r["certificate"]["after_rounding"].update(relative_error=0.5), {"consistency"}),
         (lambda r: r.update(output_sha256="0" * 64), {"output"}),
-        (lambda r: r.update(shape=[36, 48, 41]), {"header"}),
+        (lambda r: r.update(shape=[20, 96, 85]), {"header"}),
         (lambda r: r["plan"]["padding"][0].__setitem__(0, 1), {"geometry", "consistency"}),
-        (lambda r: r["plan"]["measurement"]["axes"][1].update(measured=48), {"consistency"}),
+        (lambda r: r["plan"]["measurement"]["axes"][1].update(measured=96), {"consistency"}),
         (lambda r: r.update(plan={}), {"geometry"}),
         (lambda r: r.update(source_sha256="0" * 64), {"source"}),
     ],

@@ -63,7 +63,7 @@ def study(
 ) -> Path:
     folder = tmp_path_factory.mktemp("study")
     for number in range(8):
-        scan = numpy_low_pass(make_head((40, 48, 44), seed=number), (1, 2, 2))
+        scan = numpy_low_pass(make_head((24, 96, 88), seed=number), (1, 2, 2))
         save(scan, folder / f"scan{number}_T1w.nii.gz", np.diag([1.2, 1, 1.1, 1]))
     return folder
 

@@ -29,7 +29,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def source(
     tmp_path_factory: pytest.TempPathFactory, make_head: Callable, numpy_low_pass: Callable, save: Callable
 ) -> Path:
-    scan = numpy_low_pass(make_head((40, 48, 44)), (1, 2, 2))
+    scan = numpy_low_pass(make_head((24, 96, 88)), (1, 2, 2))
     return save(scan, tmp_path_factory.mktemp("source") / "scan_T1w.nii.gz", np.diag([1.2, 1, 1.1, 1]))
 
 
