@@ -25,7 +25,8 @@ def head_region(low: Tensor) -> Tensor:
         Boolean mask, shape (D, H, W), on the CPU; all True where nothing stands out.
     """
     shape = low.shape
-    cells = functional.avg_pool3d(low.abs()[None, None].float().cpu(), CELL, ceil_mode=True, count_include_pad=False)
+    edges = [min(CELL, n) for n in shape]  # a pooling window may not be larger than the volume
+    cells = functional.avg_pool3d(low.abs()[None, None].float().cpu(), edges, ceil_mode=True, count_include_pad=False)
     bright = (cells[0, 0] > HEAD_FRACTION).numpy()
     labels, count = ndimage.label(bright)
     if count == 0:
