@@ -48,8 +48,17 @@ def open_bytes(source: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(source, "rb"))
 
 
-def read_exactly(stream: BinaryIO, count: int, source: Path, at_least: int | None = None) -> bytes:
+def read_exactly(
+    stream: BinaryIO, count: int, source: Path, at_least: int | None = None, kind: str = "an image"
+) -> bytes:
     """Read `count` bytes (or to the end, where `at_least` are there); piecewise, so that nothing absurd is allocated.
+
+    Args:
+        stream: from :func:`open_bytes`.
+        count: bytes.
+        source: the file, for the error.
+        at_least: bytes that must be there; None: all of them.
+        kind: format, for the error, such as ``a NIfTI``.
 
     Raises:
         DataError: the file ends earlier.
@@ -62,7 +71,7 @@ def read_exactly(stream: BinaryIO, count: int, source: Path, at_least: int | Non
         content.write(piece)
     if content.tell() < (count if at_least is None else at_least):
         raise DataError(
-            f"{source} is truncated or not an image file",
+            f"{source} is truncated or not {kind} file",
             got=f"{content.tell()} bytes where {count if at_least is None else at_least} more are due",
             remedy="copy or export it again",
         )

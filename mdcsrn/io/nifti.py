@@ -66,7 +66,7 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonf
     source = Path(path)
     with reading(source, "NIfTI"):
         with open_bytes(source) as stream:
-            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER)
+            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
             header, image_class = parse_header(start, source)
             facts = header_facts(header, start, source)
             shape = volume_shape(facts.shape, source)
@@ -115,7 +115,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     source = Path(path)
     with reading(source, "NIfTI"):
         with open_bytes(source) as stream:
-            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER)
+            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
         return header_facts(parse_header(start, source)[0], start, source)
 
 
@@ -148,7 +148,7 @@ def write_volume(
     codes = [1, 1]  # scanner anatomical
     if like is not None:
         with reading(like, "NIfTI"), open_bytes(Path(like)) as stream:
-            start = read_exactly(stream, HEADER_BYTES, Path(like), at_least=SMALLEST_HEADER)
+            start = read_exactly(stream, HEADER_BYTES, Path(like), at_least=SMALLEST_HEADER, kind="a NIfTI")
             header = parse_header(start, Path(like), pair=is_pair(start))[0]
         image.header["descrip"] = header["descrip"]
         codes = [int(header[key]) or 1 for key in ("sform_code", "qform_code")]
