@@ -75,7 +75,7 @@ class Volume:
                 f"{name} holds values that are NaN or infinite",
                 got=f"{bad} of {array.size} voxels",
                 allowed="finite values within the range of float32",
-                remedy="fill them before use, for example with numpy.nan_to_num",
+                remedy="fill them before use (`mdcsrn predict --fill-nonfinite`, or numpy.nan_to_num)",
             )
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", check_affine(self.affine, name))
