@@ -23,7 +23,7 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_source(path: Path) -> None:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert not [bundle for bundle in BUNDLES if bundle in text], "a bundle's name is data, not code"
     assert text.count("\n") <= LONGEST
     for node in ast.walk(ast.parse(text)):
