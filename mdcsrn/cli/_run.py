@@ -158,6 +158,8 @@ def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
     elif options.quiet or not outcomes:
         return
     elif several:
+        for outcome in outcomes if options.dry_run else ():
+            click.echo("\n  ".join(printable(line) for line in (outcome.job_name, *outcome.lines)))
         click.echo(table(outcomes))
     else:
         for outcome in outcomes:

@@ -223,6 +223,10 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(mdcsrn: Callable, 
     (case,) = json.loads(mdcsrn("predict", scan, "--dry-run", "--json").stdout)
     assert case["status"] == "planned"
     assert case["record"]["plan"]["kind"] == "same-grid"
+    several = mdcsrn("predict", scan.parent, "-o", scan.parent / "out", "--dry-run")
+    assert "of 96 samples" in several.output
+    assert several.stdout.splitlines()[-1] == "1 planned"
+    assert files(scan.parent) == ["scan.nii.gz"]
 
 
 @pytest.fixture
