@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,17 +18,12 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
 from mdcsrn.inference.columns import Route, TooLittleMemory, plan_route
-from mdcsrn.inference.memory import budget
+from mdcsrn.inference.memory import budget, slab_bytes
 from mdcsrn.inference.streaming import stream
 from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
 
 PROBE = 24  # voxels: edge of the cube on which a backend's error is measured
-# Memory of a slab: how many times its `alive` channels it takes at the peak, and bytes of each value; measured with
-# benchmarks/inference.py. A state is there several times over: handed in, handed out, and inside.
-COPIES = {("openvino", "bfloat16"): (3.5, 2), ("openvino", "float16"): (3.5, 2), ("openvino", "float32"): (3.5, 4)}
-COPIES_OF_OTHERS = (8.0, 4)
-STATE_COPIES = 5.0
 # What torch, oneDNN, OpenVINO and C++ say when the system gives them no memory.
 REFUSALS = ("out of memory", "not enough memory", "can't alloc", "cannot alloc", "failed to allocate", "bad_alloc")
 
@@ -128,11 +124,7 @@ class Engine:
         choice = self._choice = self._choice or self._pick(cells, inside)
         reach = self.network.blocks * self.network.units + 1
         slab = SlabMDCSRN(self.network, least_planes(self.network))
-        factor, width = COPIES.get((choice.backend.name, choice.precision), COPIES_OF_OTHERS)
-
-        def cost(planes: int, area: int) -> float:
-            return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
-
+        cost = partial(slab_bytes, slab, choice.backend.name, choice.precision)
         memory = min(budget(low.numel(), self.max_memory, choice.backend.device), most)
         route = plan_route(inside, reach, memory, cost, slab.planes, self.planes)
         self._slab = cost(route.planes, max(column.area for column in route.columns))

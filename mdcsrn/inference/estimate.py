@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,7 @@ from torch.nn import functional
 from mdcsrn.inference.backends import candidates
 from mdcsrn.inference.backends.pick import PREFERENCE
 from mdcsrn.inference.columns import plan_route
-from mdcsrn.inference.engine import COPIES, COPIES_OF_OTHERS, STATE_COPIES
-from mdcsrn.inference.memory import VOLUMES, budget, resident
+from mdcsrn.inference.memory import VOLUMES, budget, resident, slab_bytes
 from mdcsrn.inference.pipeline import SCALE_PERCENT, Prepared
 from mdcsrn.inference.region import head_region
 from mdcsrn.io.volume import Volume
@@ -81,11 +81,7 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
     region = functional.max_pool3d(head[None, None].float(), network.multiple, ceil_mode=True)[0, 0] > 0
     backend, precision = _first_choice()
     slab = SlabMDCSRN(network, least_planes(network))
-    factor, width = COPIES.get((backend, precision), COPIES_OF_OTHERS)
-
-    def cost(planes: int, area: int) -> float:  # as the engine counts
-        return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
-
+    cost = partial(slab_bytes, slab, backend, precision)
     voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]
     reach = network.blocks * network.units + 1
     route = plan_route(region, reach, budget(voxels, max_memory), cost, slab.planes)

@@ -8,10 +8,18 @@ from pathlib import Path
 
 import torch
 
+from mdcsrn.networks.slab import SlabMDCSRN
+
 GIB = 1 << 30
 SHARE = 0.7  # of what is free: other programs live here too
 MOST = 6 * GIB  # more memory buys larger slabs, and those no time
 VOLUMES = 28  # bytes a voxel: input, zero-filled input, result, their k-space crops and the file being written
+
+# Memory of a slab: how many times its `alive` channels it takes at the peak, and bytes of each value; measured with
+# benchmarks/inference.py. A state is there several times over: handed in, handed out, and inside.
+COPIES = {("openvino", "bfloat16"): (3.5, 2), ("openvino", "float16"): (3.5, 2), ("openvino", "float32"): (3.5, 4)}
+COPIES_OF_OTHERS = (8.0, 4)
+STATE_COPIES = 5.0
 
 
 def budget(voxels: int, max_memory: float | None = None, device: torch.device | None = None) -> float:
@@ -30,6 +38,20 @@ def budget(voxels: int, max_memory: float | None = None, device: torch.device | 
         return free if max_memory is None else min(free, max_memory * GIB)
     whole = min(available() * SHARE + resident(), MOST) if max_memory is None else max_memory * GIB
     return whole - resident() - VOLUMES * voxels
+
+
+def slab_bytes(slab: SlabMDCSRN, backend: str, precision: str, planes: int, area: int) -> float:
+    """Peak memory of one step.
+
+    Args:
+        slab: the network, of any number of planes.
+        backend: that runs it.
+        precision: in which.
+        planes: of a slab.
+        area: voxels of a plane.
+    """
+    factor, width = COPIES.get((backend, precision), COPIES_OF_OTHERS)
+    return area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
 
 
 def available() -> int:
