@@ -13,6 +13,7 @@ from pathlib import Path
 from mdcsrn.errors import OutputError
 
 PREFIX = ".mdcsrn-"
+NEW = ".new-mdcsrn-"
 LOCK = "lock"
 
 
@@ -62,31 +63,21 @@ def staging(target: Path) -> Iterator[Staging]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         sweep(target)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target))
+        fresh = Path(tempfile.mkdtemp(prefix=NEW, dir=target))
+        lock = os.open(fresh / LOCK, os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):  # some network disks know no locks: leftovers then stay
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when this process ends, however it ends
+        # Under this name it may be swept, so it gets it with the lock in place.
+        folder = fresh.rename(fresh.with_name(PREFIX + fresh.name.removeprefix(NEW)))
     except OSError as error:
         _remove_empty(new)
         raise unwritable(target, error) from error
     try:
-        with _locked(folder / LOCK):
-            yield Staging(folder, target)
+        yield Staging(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
         _remove_empty(new)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system releases when this process ends, however it ends."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-        with contextlib.suppress(OSError):  # some network disks know no locks: leftovers then stay
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def sweep(target: Path) -> None:
