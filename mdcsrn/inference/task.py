@@ -166,8 +166,8 @@ def _plan_axis(index: int, n: int, spacing: float, band: AxisBand, task: Task, s
     if padded > n:
         before, after = padding
         reasons.append(f"{name}: appended samples, {before} before and {after} after, so that the spacing is met")
-    # An even acquired matrix stays even: its Nyquist sum is bound either way.
-    acquired = min(result, padded, 2 * round(band.samples * padded / (2 * n))) if band.empty else padded
+    # Appended samples make frequencies finer: the band's last one moves out in proportion.
+    acquired = min(result, padded, 2 * ((band.samples // 2) * padded // n) + 1) if band.empty else padded
     return _Axis(padding, padded, acquired, result, tuple(reasons), tuple(notices))
 
 

@@ -68,7 +68,7 @@ def test_band_edge_end_to_end(scan_and_low, name, store, least, most, found) -> 
         return
     assert plan.kind == "same-grid"
     assert plan.notices == ()
-    assert kept - 4 <= plan.acquired_shape[0] <= kept
+    assert plan.acquired_shape[0] in (kept - 1, kept + 1)  # odd: the Nyquist pair of an even matrix is in, or not
     assert plan.acquired_shape[1:] == full.shape[1:]
     assert f"acquired {plan.acquired_shape[0]} of {len(array)} samples" in plan.reasons[0]
     assert "step" in plan.reasons[0]
@@ -187,7 +187,7 @@ def test_interpolated_scan_is_refined_from_its_acquired_matrix() -> None:
     volume = zero_filled((64, 48, 40), (40, 48, 40), (0.5, 1.0, 1.0))
     plan = make_plan(volume, THREE_D, Task("factor", factor=(1, 2, 1)))
     assert plan.shape == (64, 96, 40)
-    assert 36 <= plan.acquired_shape[0] <= 40
+    assert plan.acquired_shape[0] in (39, 41)
     assert plan.acquired_shape[1:] == (48, 40)
     # a target coarser than the interpolated grid and finer than the acquired one gives up nothing
     coarse = make_plan(volume, THREE_D, Task("to-spacing", spacing=(0.7, 0.5, 1.0)))
