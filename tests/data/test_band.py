@@ -12,7 +12,7 @@ from scipy import ndimage
 from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB, crop_to_band, detect_band
 from mdcsrn.data.inspect import inspect_image
 from mdcsrn.io import Volume, read_volume
-from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.kspace import DegradationSpec, degrade, grid_affine, resample_grid
 
 # (file, region, axis, acquired share): full-band scans, whole head and skull-stripped; zero-filled below.
 FULL_BAND = [
@@ -178,3 +178,14 @@ def test_inspection_writes_the_crop_of_an_interpolated_scan_only(shared_data: Pa
     assert native.cropped is None
     assert not (tmp_path / "no.nii.gz").exists()
     assert "not checked" in inspect_image(real, check_band=False).row("x")
+
+
+@pytest.mark.parametrize("name", ["t1w/test/fnndsc-adi_T1w", "t1w/test/ds002748-66_T1w", "t1w/train/ds000011-02_T1w"])
+@pytest.mark.parametrize("store", [lambda z: z, np.rint, np.abs], ids=["float", "int16", "magnitude"])
+def test_the_last_measured_sample_is_found_exactly(shared_data: Path, name: str, store) -> None:
+    array = read_volume(shared_data / f"{name}.nii.gz").array
+    low = degrade(torch.from_numpy(array), DegradationSpec(reduction=(1, 2, 2))).numpy()
+    bands = detect_band(store(low).astype(np.float32))
+    for band, n in zip(bands[1:], array.shape[1:], strict=True):
+        last = max(k for k in range(n) if k < n / 4)  # of |k| < n / (2 r)
+        assert band.samples == 2 * last + 1
