@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rows", help=f"only these, comma-separated: {', '.join(ROWS)}")
     parser.add_argument("--windows", type=int, default=4, help="of the baseline that are run")
     parser.add_argument("--full", action="store_true", help="run the whole baseline")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/inference.md")
     parser.add_argument("--again", action="store_true", help="measure rows that are there too")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "inference")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -85,6 +86,11 @@ def main() -> None:
     table = markdown(folder, options, flops_per_voxel(load_weights(weights)))
     (folder / "table.md").write_text(table)
     print(table)
+    if options.write:
+        page = ROOT / "benchmarks" / "inference.md"
+        begin, end = f"<!-- {options.network}: begin -->\n", f"<!-- {options.network}: end -->"
+        before, rest = page.read_text().split(begin)
+        page.write_text(f"{before}{begin}{table}{end}{rest.split(end)[1]}")
 
 
 def make_input(folder: Path, options: argparse.Namespace) -> Path:

@@ -151,3 +151,20 @@ def test_calibration_holds_real_states() -> None:
     assert len(samples) >= 4
     assert len({tuple(tuple(t.shape) for t in sample) for sample in samples}) == 1
     assert any(float(state.abs().max()) > 0 for state in samples[1][2:])
+
+
+@pytest.mark.long
+def test_the_table_of_the_page_row_by_row(weights: Path, tmp_path: Path) -> None:
+    """On a small synthetic head: rows are kept, and the second run measures nothing."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "inference.py"
+    command = [sys.executable, str(script), "--size", "16", "24", "28", "--threads", "1", "--weights", str(weights)]
+    command += ["--scan", str(tmp_path / "none.nii.gz"), "--runs", str(tmp_path), "--windows", "1"]
+    command += ["--rows", "peak,baseline,head only,exact slabs,predict"]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
+    assert "failed" not in first.stderr, first.stderr
+    for row in ("baseline", "head only", "exact slabs", "predict"):
+        assert f"| {row} |" in first.stdout
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert second.stdout == first.stdout
+    assert second.stderr == ""
