@@ -55,7 +55,8 @@ class LazyGroup(click.Group):
 
 
 def _show(error: MdcsrnError) -> NoReturn:
-    click.echo(f"error: {error}", err=True)
+    text = str(error)  # it may hold a file's name, and that any character at all
+    click.echo("error: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), err=True)
     sys.exit(error.exit_code)
 
 

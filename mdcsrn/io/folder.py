@@ -81,4 +81,4 @@ def _record(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(content, dict) and str(content.get("software", "")).startswith("mdcsrn")
-    return content if ours and "source_sha256" in content else None
+    return content if ours and "record_sha256" in content else None  # `mdcsrn degrade` makes scans, not results

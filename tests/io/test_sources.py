@@ -139,10 +139,10 @@ def test_bad_files_are_cases_with_their_error(tmp_path: Path) -> None:
 def test_results_of_earlier_runs_are_left_out_and_named(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a_sr.nii.gz", "a_sr_spread.nii.gz", "b_sr.nii.gz", "c.nii.gz", "c_sr.nii.gz"):
         save(tmp_path / name)
-    record = {"software": "mdcsrn 9.9", "source_sha256": "0" * 64}
+    record = {"software": "mdcsrn 9.9", "record_sha256": "0" * 64}
     files = {"spread": {"path": "a_sr_spread.nii.gz", "sha256": "0"}}
     (tmp_path / "a_sr.json").write_text(json.dumps({**record, "files": files}))
-    (tmp_path / "c_sr.json").write_text(json.dumps({"software": "another", "source_sha256": "0"}))
+    (tmp_path / "c_sr.json").write_text(json.dumps({"software": "another", "record_sha256": "0"}))
     found = find_sources(tmp_path)
     assert [case.name for case in found.cases] == ["a", "b_sr", "c", "c_sr"]  # b and c are not ours: no record of it
     assert [path.name for path in found.skipped] == ["a_sr.nii.gz", "a_sr_spread.nii.gz"]
@@ -151,7 +151,7 @@ def test_results_of_earlier_runs_are_left_out_and_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_results_alone_says_so(tmp_path: Path) -> None:
     save(tmp_path / "a_sr.nii.gz")
-    (tmp_path / "a_sr.json").write_text(json.dumps({"software": "mdcsrn 1", "source_sha256": "0"}))
+    (tmp_path / "a_sr.json").write_text(json.dumps({"software": "mdcsrn 1", "record_sha256": "0"}))
     with pytest.raises(DataError, match="only results of earlier runs"):
         find_cases(tmp_path)
 
