@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError
-from mdcsrn.kspace import DegradationSpec, low_pass
+from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
 from mdcsrn.metrics import data_range, head_mask, masked_mean, nrmse, psnr, ssim_map
 from mdcsrn.report.page import Array
 
@@ -49,8 +49,9 @@ def outside_band(array: Array, shares: tuple[float, float, float]) -> Array:
         shares: share of each axis's frequencies that was measured.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-    low = low_pass(tensor, DegradationSpec(reduction=tuple(1 / share for share in shares)))  # type: ignore[arg-type]
-    result: Array = (tensor - low).numpy()
+    d, h, w = (AxisMeasurement(n, round(n * share)) for n, share in zip(array.shape, shares, strict=True))
+    band = Measurement((d, h, w))  # products of small matrices: faster than a transform of the whole volume
+    result: Array = (tensor - band.pseudo_inverse(band.forward(tensor))).numpy()
     return result
 
 

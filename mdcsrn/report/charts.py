@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; dashes tell them apart on paper.
-COLOURS = ("#56606b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-DASHES = ("-", "-", "-", "--", "-.", ":", "--", "-.")
+STRONG = "#d55e00"
+COLOURS = ("#6b7580", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "-", "--", "-.", ":", "--", "-.")
 INK, FAINT = "#1f2933", "#7b8794"
 
 
@@ -31,7 +32,8 @@ class Panel:
         series: name to (x, y), each (n,); NaN breaks a line.
         edges: vertical lines, x.
         log: y is drawn on a logarithmic scale.
-        steps: drawn as filled steps (a histogram).
+        steps: drawn as steps (a histogram).
+        points: each value is marked.
     """
 
     title: str
@@ -40,16 +42,17 @@ class Panel:
     edges: Sequence[float] = field(default_factory=tuple)
     log: bool = False
     steps: bool = False
+    points: bool = False
 
 
-def chart(panels: Sequence[Panel], ylabel: str, edge_label: str = "", points: bool = False) -> bytes:
+def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: str = "") -> bytes:
     """Draw panels side by side.
 
     Args:
         panels: up to about four; names of series mean the same in each.
         ylabel: label of the first panel's y axis, shared by all.
+        strong: name of the series that the reader looks for: drawn in a colour of its own, thick, on top.
         edge_label: what the vertical lines are, for the legend.
-        points: mark each value.
 
     Returns:
         SVG document, UTF-8, text as text.
@@ -66,14 +69,16 @@ def chart(panels: Sequence[Panel], ylabel: str, edge_label: str = "", points: bo
             "charts need matplotlib", remedy="pip install -c constraints.txt -e '.[report]'"
         ) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
-    style = {name: index % len(COLOURS) for index, name in enumerate(names)}
+    others = [name for name in names if name != strong]
+    style = {name: _Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], 1.3, 2) for i, name in enumerate(others)}
+    style[strong] = _Style(STRONG, "-", 1.8, 3)
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(11.6, 2.9), layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
         rows = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(rows, panels, strict=True):
-            _draw(axes, panel, style, edge_label, points)
+            _draw(axes, panel, style, edge_label)
         rows[0].set_ylabel(ylabel, color=INK)
         handles, labels = rows[0].get_legend_handles_labels()
         if len(labels) > 1:
@@ -85,14 +90,21 @@ def chart(panels: Sequence[Panel], ylabel: str, edge_label: str = "", points: bo
     return stream.getvalue()
 
 
-def _draw(axes: Axes, panel: Panel, style: Mapping[str, int], edge_label: str, points: bool) -> None:
+@dataclass(frozen=True)
+class _Style:
+    color: str
+    linestyle: str
+    linewidth: float
+    zorder: float
+
+
+def _draw(axes: Axes, panel: Panel, style: Mapping[str, _Style], edge_label: str) -> None:
     for name, (x, y) in panel.series.items():
-        colour, dashes = COLOURS[style[name]], DASHES[style[name]]
+        how: Any = asdict(style[name])
         if panel.steps:
-            axes.step(x, y, where="mid", color=colour, linewidth=1.3, linestyle=dashes, label=name)
+            axes.step(x, y, where="mid", label=name, **how)
         else:
-            marker = "o" if points else ""
-            axes.plot(x, y, color=colour, linewidth=1.4, linestyle=dashes, marker=marker, markersize=3.5, label=name)
+            axes.plot(x, y, marker="o" if panel.points else "", markersize=3.5, label=name, **how)
     for number, edge in enumerate(panel.edges):
         label = edge_label if number == 0 else "_nolegend_"
         axes.axvline(edge, color="#b45309", linewidth=1.1, linestyle=(0, (3, 2)), label=label)

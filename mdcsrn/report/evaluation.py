@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.kspace import DegradationSpec, acquired_shape, degrade, grid_affine, resample_grid
+from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
 from mdcsrn.report.page import Array, Comparison, Page, Rotations
 from mdcsrn.report.rotation import baselines_of, in_plane, study
 
@@ -80,11 +81,14 @@ def page_of_evaluation(
         GeometryError: the shapes differ.
     """
     candidates: dict[str, Array] = {}
-    shares = None
+    shares = certificate = None
     if acquired is not None:
+        d, h, w = (AxisMeasurement(n, m) for n, m in zip(reference.shape, acquired.shape, strict=True))
+        measured = torch.from_numpy(acquired.array)
+        certificate = Measurement((d, h, w)).certify(torch.from_numpy(prediction), measured).to_dict()
         candidates = baselines_of(acquired.array, reference.shape)
-        d, h, w = (min(1.0, m / n) for m, n in zip(acquired.shape, reference.shape, strict=True))
-        shares = d, h, w
+        a, b, c = (m / n for m, n in zip(acquired.shape, reference.shape, strict=True))
+        shares = a, b, c
     known = {"Grid": " × ".join(map(str, reference.shape)) + " voxels"}
     if acquired is not None:
         known["Acquired matrix"] = " × ".join(map(str, acquired.shape))
@@ -96,6 +100,7 @@ def page_of_evaluation(
         after_name=SR,
         affine=reference.affine,
         shares=shares,
+        certificate=certificate,
         facts={**known, **(facts or {})},
         comparison=Comparison(reference.array, {**candidates, SR: prediction}, mask, rotations),
     )

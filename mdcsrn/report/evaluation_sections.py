@@ -6,8 +6,8 @@ import numpy as np
 
 from mdcsrn.report import analysis, charts, pictures
 from mdcsrn.report.page import Comparison, Rotations
-from mdcsrn.report.sections import Figure, Section, Subject, Table, figure, slice_panels
-from mdcsrn.report.views import PLANES, error_limit
+from mdcsrn.report.sections import Figure, Section, Subject, Table, figure, plane_limit, slice_panels
+from mdcsrn.report.views import PLANES
 
 Scores = dict[str, dict[str, analysis.Fidelity]]  # method, region
 AXES = ("first", "second", "third")
@@ -30,7 +30,11 @@ def evaluation_sections(subject: Subject) -> list[Section]:
         _maps_section(subject, comparison),
         _histogram_section(subject, comparison),
     ]
-    return listed if comparison.rotations is None else [*listed, rotation_section(comparison.rotations)]
+    return (
+        listed
+        if comparison.rotations is None
+        else [*listed, rotation_section(comparison.rotations, subject.page.after_name)]
+    )
 
 
 def _table_section(scores: Scores, regions: list[str]) -> Section:
@@ -58,7 +62,7 @@ def _slices_section(subject: Subject, scores: Scores, regions: list[str]) -> Sec
         for title, unit, curves in (("PSNR", "PSNR, dB", decibels), ("SSIM", "SSIM", similarities)):
             figures.append(
                 figure(
-                    charts.chart(slice_panels(subject, curves), unit), "svg",
+                    charts.chart(slice_panels(subject, curves), unit, subject.page.after_name), "svg",
                     f"{title} of every slice along three axes in the {region}, for " + ", ".join(curves) + ".",
                     "Slices that hold less than 2 % of the fullest slice's voxels are left out.",
                     f"{title} per slice, in the {region}",
@@ -69,17 +73,13 @@ def _slices_section(subject: Subject, scores: Scores, regions: list[str]) -> Sec
 
 def _maps_section(subject: Subject, comparison: Comparison) -> Section:
     percent = 100 / subject.peak
-    volumes = {"reference": comparison.reference * percent}
+    volumes = {"reference": comparison.reference, **comparison.candidates}
     for name, candidate in comparison.candidates.items():
-        volumes[name] = candidate * percent
-        volumes[f"|{name}|"] = np.abs(candidate - comparison.reference) * percent
+        volumes[f"|{name}|"] = np.abs(candidate - comparison.reference)
     scene = subject.scene(volumes)
     names = list(comparison.candidates)
     # One scale for all planes and methods, that of the largest usual error.
-    limits = [
-        error_limit([np.concatenate([scene.cut(f"|{name}|", plane).ravel() for plane in PLANES])], 100)
-        for name in names
-    ]
+    limits = [plane_limit(scene, f"|{name}|", percent) for name in names]
     limit = max(limits)
     grey = [pictures.Column(name, name, "gray", 0, 100) for name in ("reference", *names)]
     error = [
@@ -88,7 +88,7 @@ def _maps_section(subject: Subject, comparison: Comparison) -> Section:
     ]
     figures = [
         figure(
-            pictures.errors_png(scene, plane, grey, [None, *error]), "png",
+            pictures.errors_png(scene, plane, grey, [None, *error], percent), "png",
             f"{plane.name} plane of the reference and of {', '.join(names)}; below, absolute differences to the "
             f"reference from 0 to {limit:.1f} % of the data range.",
             "Above: images, 0 to the 99.9th percentile. Below: absolute difference to the reference, one scale.",
@@ -112,14 +112,14 @@ def _histogram_section(subject: Subject, comparison: Comparison) -> Section:
         series[name] = (centres, np.where(shares > 0, 100 * shares, np.nan))
     panel = charts.Panel("", "candidate − reference, % of the data range", series, log=True, steps=True)
     drawn = figure(
-        charts.chart([panel], "voxels per bin, %"), "svg",
+        charts.chart([panel], "voxels per bin, %", subject.page.after_name), "svg",
         "Histogram of differences to the reference in the head, for " + ", ".join(series) + ".",
         "Narrower is better. Logarithmic scale; the ends hold what lies beyond.",
     )  # fmt: skip
     return Section("errors", "Histograms of errors", figures=[drawn])
 
 
-def rotation_section(rotations: Rotations) -> Section:
+def rotation_section(rotations: Rotations, strong: str) -> Section:
     """PSNR and SSIM per angle, and per slice as the mean over the angles."""
     angles = np.array(rotations.angles, dtype=np.float64)
     plane = " and ".join(AXES[axis] for axis in rotations.plane)
@@ -133,14 +133,14 @@ def rotation_section(rotations: Rotations) -> Section:
             name: (np.arange(1.0, len(values) + 1), np.array(values, np.float64)) for name, values in per_slice.items()
         }
         panels = [
-            charts.Panel("per angle", "rotation, degrees", by_angle),
+            charts.Panel("per angle", "rotation, degrees", by_angle, points=len(angles) < 40),
             charts.Panel(
                 "per slice, mean over the angles", f"slice of the {AXES[rotations.slice_axis]} axis", by_slice
             ),
         ]
         figures.append(
             figure(
-                charts.chart(panels, unit, points=len(angles) < 40), "svg",
+                charts.chart(panels, unit, strong), "svg",
                 f"{title} at each of {len(angles)} rotation angles, and of each slice averaged over them, for "
                 + ", ".join(per_angle) + ".",
                 "In the head of the turned reference.", f"{title} under rotation",

@@ -69,7 +69,7 @@ def render(page: Page, largest: int = LARGEST) -> str:
     licences = _asset(f"assets/{NIIVUE}.LICENSES.txt")
     figures = sum(len(drawn.source) for section in sections for drawn in section.figures)
     spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + SLACK
-    preview = _preview(page, (largest - spent) * 3 // 4)
+    preview = _preview(subject, (largest - spent) * 3 // 4)
     layers = [
         {"id": f"layer-{index}", "data": base64.b64encode(layer.data).decode()}
         for index, layer in enumerate(preview.layers)
@@ -111,6 +111,10 @@ def consistency(page: Page) -> Consistency:
     certificate = page.certificate
     if page.unchanged:
         return Consistency(True, "Nothing was changed", ["The result is the input, voxel by voxel."])
+    if certificate is None and page.comparison is not None:
+        return Consistency(
+            False, "Data consistency was not checked", ["What was measured is not known (--low, --degrade)."]
+        )
     if certificate is None:
         return Consistency(
             False,
@@ -145,9 +149,10 @@ def _sections(subject: parts.Subject) -> list[parts.Section]:
     return listed
 
 
-def _preview(page: Page, budget: int) -> Preview:
+def _preview(subject: parts.Subject, budget: int) -> Preview:
+    page = subject.page
     maps = {parts.MAP_TEXT.get(name, name): array for name, array in page.maps.items() if name != "mean"}
-    return make_preview(page.volumes, maps, page.affine, page.truth, budget)
+    return make_preview(page.volumes, maps, page.affine, subject.mask, subject.peak, budget)
 
 
 def _settings(subject: parts.Subject, preview: Preview) -> dict[str, Any]:
@@ -166,6 +171,7 @@ def _settings(subject: parts.Subject, preview: Preview) -> dict[str, Any]:
         {
             "id": f"layer-{index}", "name": layer.name, "kind": layer.kind, "shape": list(layer.shape),
             "header": base64.b64encode(layer.header).decode(), "step": layer.step, "relative": layer.relative,
+            "filtered": layer.filtered,
         }
         for index, layer in enumerate(preview.layers)
     ]  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WIDTH = 12.0  # inches
 DPI = 115
 GAP = 0.05
+LARGEST_CELL = 3.1
 INK, FAINT, MARK = "#f2f2f2", "#b8bec6", "#ffb000"
 SMALLEST_LOG = -6.5  # decades below the peak of k-space that are still shown
 
@@ -59,18 +60,21 @@ class _Row:
     letters: tuple[str, str, str, str] | None = None
 
 
-def planes_png(scene: Scene, columns: Sequence[Column], zoom_pair: tuple[str, str] | None = None) -> bytes:
+def planes_png(
+    scene: Scene, columns: Sequence[Column], scale: float, zoom_pair: tuple[str, str] | None = None
+) -> bytes:
     """Axial, coronal and sagittal rows through the head, one column per volume.
 
     Args:
         scene: volumes in R-A-S order.
         columns: what to show.
+        scale: factor of all intensities; the columns' limits are in the unit that it makes.
         zoom_pair: names of two volumes; adds a row with the part of the axial plane where they differ most.
 
     Returns:
         PNG file.
     """
-    rows = [_plane_row(scene, plane, columns) for plane in PLANES]
+    rows = [_plane_row(scene, plane, columns, scale) for plane in PLANES]
     if zoom_pair is not None:
         first, second = (scene.cut(key, PLANES[0]) for key in zoom_pair)
         part = busiest_part(second, np.abs(second - first))
@@ -81,7 +85,9 @@ def planes_png(scene: Scene, columns: Sequence[Column], zoom_pair: tuple[str, st
     return _png(_grid(rows, [column.title for column in columns], list(columns)))
 
 
-def errors_png(scene: Scene, plane: Plane, images: Sequence[Column], errors: Sequence[Column | None]) -> bytes:
+def errors_png(
+    scene: Scene, plane: Plane, images: Sequence[Column], errors: Sequence[Column | None], scale: float
+) -> bytes:
     """One plane: images above, their errors below, all errors on one scale.
 
     Args:
@@ -89,12 +95,14 @@ def errors_png(scene: Scene, plane: Plane, images: Sequence[Column], errors: Seq
         plane: which cut.
         images: upper row.
         errors: lower row, one per image; None leaves the place empty.
+        scale: factor of all intensities.
     """
     height, width = scene.pixel(plane)
-    upper = _plane_row(scene, plane, images)
+    upper = _plane_row(scene, plane, images, scale)
     blank = np.zeros_like(upper.cells[0].image)
     cells = [
-        _Cell(blank, images[0]) if error is None else _Cell(scene.cut(error.key, plane), error) for error in errors
+        _Cell(blank, images[0]) if error is None else _Cell(scale * scene.cut(error.key, plane), error)
+        for error in errors
     ]
     rows = [upper, _Row("|error|", upper.ratio, cells)]
     titles = [image.title for image in images]
@@ -136,9 +144,9 @@ def kspace_png(
     return _png(figure)
 
 
-def _plane_row(scene: Scene, plane: Plane, columns: Sequence[Column]) -> _Row:
+def _plane_row(scene: Scene, plane: Plane, columns: Sequence[Column], scale: float) -> _Row:
     height, width = scene.pixel(plane)
-    cells = [_Cell(scene.cut(column.key, plane), column) for column in columns]
+    cells = [_Cell(scale * scene.cut(column.key, plane), column) for column in columns]
     rows, count = cells[0].image.shape
     return _Row(plane.name, rows * height / (count * width), cells, plane.letters)
 
@@ -148,7 +156,8 @@ def _grid(rows: Sequence[_Row], titles: Sequence[str], bars: Sequence[Column], w
     figure = _figure()
     left, top, bottom = 0.3, 0.32, 0.55 if any(bar.bar for bar in bars) else 0.05
     count = len(titles)
-    cell = (width - left - GAP * (count - 1)) / count
+    cell = min(LARGEST_CELL, (width - left - GAP * (count - 1)) / count)
+    width = left + count * cell + GAP * (count - 1)
     height = top + bottom + sum(cell * row.ratio for row in rows) + GAP * (len(rows) - 1)
     figure.set_size_inches(width, height)
     y = height - top

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, binary_opening
 
-from mdcsrn.report.analysis import head_of
 from mdcsrn.report.page import Array
 
 HEADER = 352  # bytes before the voxels of a .nii file
@@ -33,8 +32,9 @@ class Layer:
         shape: (D, H, W).
         header: NIfTI header; intensities are code × `step`.
         step: intensity of one grey level; code 255 is the peak.
-        data: gzip of :func:`filtered` codes, first axis fastest.
+        data: gzip of the codes, first axis fastest.
         relative: the codes are differences, modulo 256, to those of the first layer.
+        filtered: the codes went through :func:`filtered`.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Layer:
     step: float
     data: bytes
     relative: bool
+    filtered: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,25 +108,28 @@ class _Stage:
 
 
 def make_preview(
-    volumes: Mapping[str, Array], maps: Mapping[str, Array], affine: NDArray[np.float64], truth: Array, budget: int
+    volumes: Mapping[str, Array],
+    maps: Mapping[str, Array],
+    affine: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    peak: float,
+    budget: int,
 ) -> Preview:
     """Make previews that fit the budget.
 
-    The field is the head's bounding box with a margin. Grey runs from 0 to the 99.9th percentile of `truth`; what lies
-    outside is shown as black or white. Over budget, first the air around the head is made black, then the resolution is
-    lowered.
+    The field is the head's bounding box with a margin. Grey runs from 0 to the peak; what lies outside is
+    shown as black or white. Over budget, first the air around the head is made black, then the resolution is lowered.
 
     Args:
         volumes: name to (D, H, W), one shape and unit.
         maps: name to (D, H, W) of the same shape, ≥ 0, each shown from 0 to its own 99.9th percentile.
         affine: voxel index to millimetres, (4, 4).
-        truth: (D, H, W), decides head and window.
+        mask: head, same shape, not empty.
+        peak: data range: white.
         budget: bytes for all of them.
-
-    Raises:
-        DataError: `truth` has no signal.
     """
-    mask, peak = head_of(truth)
+    opened = binary_opening(mask, iterations=2)
+    mask = opened if opened.any() else mask  # specks of noise in the air are no head
     box = head_box(mask, affine)
     shifted = np.array(affine, np.float64)
     shifted[:3, 3] += shifted[:3, :3] @ [part.start for part in box]
@@ -139,8 +143,7 @@ def make_preview(
         preview = stage.pack()
     full = mask[box].shape
     while preview.size > budget and max(preview.layers[0].shape) > SMALLEST:
-        # Entropy per voxel grows as resolution falls, hence the extra 5 %.
-        scale = 0.95 * (budget / preview.size) ** (1 / 3)
+        scale = 0.99 * (budget / preview.size) ** (1 / 3)
         shape = [max(1, int(n * scale)) for n in preview.layers[0].shape]
         sizes = [" × ".join(map(str, size)) for size in (shape, full)]
         note = f"The viewer shows {sizes[0]} voxels instead of {sizes[1]}, so that the file stays small."
@@ -168,19 +171,28 @@ def to_codes(array: Array, peak: float) -> Codes:
 def filtered(codes: Codes) -> Codes:
     """Differences to the previous voxel along each axis, modulo 256; running sums along each axis undo it.
 
-    As the filters of PNG: neighbours are alike, so that the differences pack better. Measured on a zero-filled
-    head: 22 % fewer bytes; 31 % for the result as difference from it.
+    As the filters of PNG: where neighbours are alike, the differences pack better.
     """
     for axis in range(3):
         codes = np.diff(codes, axis=axis, prepend=np.zeros_like(codes.take([0], axis)))
     return codes
 
 
-def unfiltered(codes: Codes) -> Codes:
-    """Undo :func:`filtered`."""
-    for axis in range(3):
-        codes = np.cumsum(codes, axis=axis, dtype=np.uint8)
-    return codes
+def entropy(codes: Codes) -> float:
+    """Bits per voxel that no code of single voxels can do with less than."""
+    share = np.bincount(codes.ravel(order="K"), minlength=256) / codes.size
+    share = share[share > 0]
+    return float(-(share * np.log2(share)).sum())
+
+
+def packed(codes: Codes) -> bytes:
+    """Gzip, first axis fastest, of runs and frequencies alone.
+
+    zlib's search for repeats finds none here: for a zero-filled head of 26 M voxels this gives 11.9 MB in 1 s, level 6
+    with the search 12.8 MB in 8 s.
+    """
+    deflate = zlib.compressobj(6, zlib.DEFLATED, 31, 9, zlib.Z_RLE)
+    return deflate.compress(codes.tobytes("F")) + deflate.flush()
 
 
 def nifti_header(shape: tuple[int, int, int], affine: NDArray[np.float64], step: float) -> bytes:
@@ -206,8 +218,10 @@ def nifti_header(shape: tuple[int, int, int], affine: NDArray[np.float64], step:
 def _layer(name: str, kind: str, codes: Codes, affine: NDArray[np.float64], peak: float, relative: bool) -> Layer:
     d, h, w = codes.shape
     step = peak / 255
-    data = gzip.compress(filtered(codes).tobytes("F"), 6, mtime=0)
-    return Layer(name, kind, (d, h, w), nifti_header((d, h, w), affine, step), step, data, relative)
+    smoothed = filtered(codes)
+    worth = entropy(smoothed) < entropy(codes)
+    data = packed(smoothed if worth else codes)
+    return Layer(name, kind, (d, h, w), nifti_header((d, h, w), affine, step), step, data, relative, worth)
 
 
 def _area_mean(array: Array, shape: Sequence[int]) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mdcsrn.data.band import power_spectrum
 from mdcsrn.report import analysis, charts, pictures
 from mdcsrn.report.page import Array, Page
-from mdcsrn.report.views import Scene, error_limit, make_scene, to_ras
+from mdcsrn.report.views import PLANES, Scene, error_limit, scene_of, to_ras
 
 SLICES = ("sagittal slices, left to right", "coronal slices, back to front", "axial slices, bottom to top")
 DIRECTIONS = ("left–right", "back–front", "bottom–top")
@@ -82,8 +82,8 @@ class Subject:
         return [curves[axis][::sign] for axis, sign in zip(self.order, self.signs, strict=True)]
 
     def scene(self, volumes: Mapping[str, Array]) -> Scene:
-        """Volumes and the page's truth, turned for drawing."""
-        return make_scene({**volumes, "": self.page.truth}, "", self.page.affine)
+        """Volumes turned for drawing."""
+        return scene_of(volumes, np.asarray(self.page.affine, np.float64), self.mask, self.peak)
 
 
 def figure(data: bytes, kind: str, alt: str, caption: str, heading: str = "") -> Figure:
@@ -95,21 +95,19 @@ def figure(data: bytes, kind: str, alt: str, caption: str, heading: str = "") ->
 def pictures_section(subject: Subject) -> Section:
     """Three planes of both volumes, their difference and every map: what those see who have no WebGL."""
     page, percent = subject.page, 100 / subject.peak
-    change = page.after - page.before
-    volumes = {"before": page.before * percent, "after": page.after * percent, "change": change * percent}
-    maps = {name: array * percent for name, array in page.maps.items() if name != "mean"}
-    scene = subject.scene({**volumes, **maps})
-    limit = _limit(scene, ["change"])
+    maps = {name: array for name, array in page.maps.items() if name != "mean"}
+    scene = subject.scene({"before": page.before, "after": page.after, "change": page.after - page.before, **maps})
+    limit = plane_limit(scene, "change", percent)
     columns = [
         pictures.Column("before", page.before_name, "gray", 0, 100),
         pictures.Column("after", page.after_name, "gray", 0, 100),
         pictures.Column("change", "difference", "RdBu_r", -limit, limit, "difference, % of the data range"),
     ]
     columns += [
-        pictures.Column(name, name, "inferno", 0, _limit(scene, [name]), f"{name}, % of the data range")
+        pictures.Column(name, name, "inferno", 0, plane_limit(scene, name, percent), f"{name}, % of the data range")
         for name in maps
     ]
-    data = pictures.planes_png(scene, columns, ("before", "after"))
+    data = pictures.planes_png(scene, columns, percent, ("before", "after"))
     alt = (
         f"Axial, coronal and sagittal plane through the head and an enlarged part: {page.before_name}, "
         f"{page.after_name}, their difference on a scale of ±{limit:.1f} % of the data range"
@@ -145,7 +143,7 @@ def kspace_section(subject: Subject) -> Section:
         edges = () if shares is None or shares[world] >= 1 else (100 * shares[world],)
         panels.append(charts.Panel(direction, "frequency, % of this grid's highest", series, edges))
     lines = figure(
-        charts.chart(panels, "mean power, dB", "edge of the measured band"), "svg",
+        charts.chart(panels, "mean power, dB", page.after_name, "edge of the measured band"), "svg",
         "Mean power of k-space along each axis, from the centre to the highest frequency of the grid.",
         "A fall at the edge of the band means that nothing was measured beyond it; the result should continue the "
         "slope from inside, not exceed it.",
@@ -225,7 +223,7 @@ def _slice_figure(
     caption: str,
 ) -> Figure:
     return figure(
-        charts.chart(slice_panels(subject, curves, scale), ylabel), "svg",
+        charts.chart(slice_panels(subject, curves, scale), ylabel, subject.page.after_name), "svg",
         f"{heading} of each slice along three axes, for " + ", ".join(curves) + ".", caption, heading,
     )  # fmt: skip
 
@@ -244,10 +242,9 @@ def slice_panels(
     ]  # fmt: skip
 
 
-def _limit(scene: Scene, names: Sequence[str]) -> float:
-    from mdcsrn.report.views import PLANES
-
-    return error_limit([np.abs(np.concatenate([scene.cut(n, p).ravel() for n in names for p in PLANES]))], 100)
+def plane_limit(scene: Scene, name: str, scale: float) -> float:
+    """Upper end of a scale for a volume's planes: nearly their largest magnitude, in percent of the data range."""
+    return error_limit([scale * np.abs(np.concatenate([scene.cut(name, plane).ravel() for plane in PLANES]))], 100)
 
 
 def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,13 +110,24 @@ def make_scene(
     if affine is None:
         affine = getattr(volumes[reference], "affine", None)
     matrix = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
-    order, signs = to_ras(matrix)
-    spacing = np.sqrt((matrix[:3, :3] ** 2).sum(axis=0))
-    turned = {
-        name: array.transpose(order)[tuple(slice(None, None, s) for s in signs)] for name, array in arrays.items()
-    }
-    truth = torch.from_numpy(np.ascontiguousarray(turned[reference]))
-    mask = head_mask(truth).numpy()
+    truth = torch.from_numpy(np.ascontiguousarray(arrays[reference]))
+    return scene_of(arrays, matrix, head_mask(truth).numpy(), data_range(truth))
+
+
+def scene_of(volumes: Mapping[str, Image], affine: NDArray[np.float64], mask: NDArray[np.bool_], peak: float) -> Scene:
+    """As :func:`make_scene`, where head and data range are known; no volume is copied.
+
+    Args:
+        volumes: name to (D, H, W), one shape.
+        affine: voxel index to millimetres, (4, 4).
+        mask: head, same shape.
+        peak: data range.
+    """
+    order, signs = to_ras(affine)
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    turns = tuple(slice(None, None, sign) for sign in signs)
+    turned = {name: array.transpose(order)[turns] for name, array in volumes.items()}
+    mask = mask.transpose(order)[turns]
     box, centre = [], []
     for axis, size in enumerate(mask.shape):
         profile = mask.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
@@ -129,7 +140,7 @@ def make_scene(
     # With face and neck in the field, the middle of the head is the cerebellum; the brain's is nearer to the top.
     top = box[2][1] - 1
     centre[2] = min(top, max(centre[2], round(top - BRAIN_BELOW_VERTEX_MM / z)))
-    return Scene(turned, (x, y, z), (centre[0], centre[1], centre[2]), (box[0], box[1], box[2]), data_range(truth))
+    return Scene(turned, (x, y, z), (centre[0], centre[1], centre[2]), (box[0], box[1], box[2]), peak)
 
 
 def to_ras(matrix: NDArray[np.float64]) -> tuple[list[int], list[int]]:

@@ -57,7 +57,8 @@
     const layers = [];
     for (const described of settings.layers) {
       const holder = get(described.id);
-      const codes = unfilter(await unpacked(holder.textContent), described.shape);
+      const stored = await unpacked(holder.textContent);
+      const codes = described.filtered ? unfilter(stored, described.shape) : stored;
       holder.remove(); // the text is no longer needed: half of the page's memory
       if (described.relative) for (let i = 0; i < codes.length; i++) codes[i] += layers[0].codes[i];
       layers.push({ ...described, codes, header: bytesOf(described.header), peak: 255 * described.step });
