@@ -22,7 +22,7 @@ from mdcsrn.kspace.degradation import percentile
 from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
 
-REACHED = 2e-6  # of the largest output; 1e-4 is promised, and 7e-7 is the most that float32 rounding was seen to leave
+REACHED = 1e-5  # of the largest output; 1e-4 is promised, and rounding left 4e-6 at most in 800 draws
 MOST = 20_000  # voxels of a drawn volume
 
 axis_sizes = st.one_of(st.integers(1, 97), st.sampled_from([1, 2, 3, 4, 5, 96, 97]))
