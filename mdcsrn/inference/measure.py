@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from mdcsrn.errors import MdcsrnError
-from mdcsrn.inference.backends import Backend, Tensors, backend
-from mdcsrn.inference.backends.base import as_tuple
+from mdcsrn.inference.backends import Backend, backend
+from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.pick import Attempt, Choice
 from mdcsrn.inference.backends.processor import peak_gflops, usable_threads
 from mdcsrn.networks import MDCSRN, load_weights
-from mdcsrn.networks.slab import SlabMDCSRN
 
 WINDOW, OVERLAP = 64, 0.25  # of the baseline: MONAI's sliding window
-CALIBRATION_PLANES = 16
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,8 @@ def _engine(network: MDCSRN, volume: Tensor, job: Job) -> dict[str, Any]:
     else:
         chosen: Backend = backend(job.backend)
         if job.precision == "int8":
-            settings["planes"] = CALIBRATION_PLANES
-            chosen = backend(job.backend, calibration(network, volume))
+            cells = volume[None] if network.space_to_depth is None else network.unfold(volume[None, None])[0]
+            chosen = backend(job.backend, partial(sample_columns, cells=cells))
         elif isinstance(chosen, EagerBackend):
             chosen = EagerBackend(job.channels_last)
         attempt = Attempt(chosen.name, job.precision, None, "")
@@ -192,37 +191,6 @@ def _engine(network: MDCSRN, volume: Tensor, job: Job) -> dict[str, Any]:
     seconds = whole - compiled
     work = volume.numel() * float(engine.facts.get("computed_share", 1.0)) * flops_per_voxel(network)
     return {"seconds": seconds, "compile_s": compiled, "gflops": work / seconds / 1e9, **engine.facts}
-
-
-@torch.inference_mode()
-def calibration(network: MDCSRN, volume: Tensor, edge: int = 32, least: int = 12) -> tuple[Tensors, ...]:
-    """Arguments of the slab network on columns through the middle of a volume, states included, for 8-bit arithmetic.
-
-    Args:
-        network: in evaluation mode.
-        volume: as the network reads it, shape (D, H, W).
-        edge: of the columns, cells.
-        least: samples to gather.
-    """
-    cells = volume[None] if network.space_to_depth is None else network.unfold(volume[None, None])[0]
-    depth, height, width = cells.shape[1:]
-    slab = SlabMDCSRN(network, CALIBRATION_PLANES)
-    edge = min(edge, height, width)
-    samples: list[Tensors] = []
-    for share in (0.5, 0.3, 0.7):
-        top, left = int((height - edge) * share), int((width - edge) * share)
-        state = tuple(torch.zeros(shape) for shape in slab.state_shapes(edge, edge))
-        for first in range(0, depth - CALIBRATION_PLANES + 1, CALIBRATION_PLANES):
-            x = cells[None, :, first : first + CALIBRATION_PLANES, top : top + edge, left : left + edge].contiguous()
-            planes = torch.arange(first - slab.context, first + CALIBRATION_PLANES)
-            valid = (planes >= 0).float().view(1, 1, -1, 1, 1)
-            arguments = (x, valid, *state)
-            state = as_tuple(slab(*arguments))[1:]
-            if x.abs().mean() > 0.05:  # air says nothing
-                samples.append(arguments)
-        if len(samples) >= least:
-            break
-    return tuple(samples)
 
 
 def synthetic_head(shape: tuple[int, int, int], seed: int = 0) -> Tensor:

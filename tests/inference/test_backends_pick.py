@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends import Backend, Choice, backend, candidates, pick
 from mdcsrn.inference.backends.base import Runner, Tensors
+from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.backends.pick import PREFERENCE, psnr
 from mdcsrn.inference.backends.quantise import quantise
 from mdcsrn.networks import MDCSRN
+from mdcsrn.networks.slab import SlabMDCSRN
 
 X = torch.linspace(0, 1, 512).reshape(1, 1, 8, 8, 8)
 
@@ -160,16 +163,58 @@ def test_eight_bits_need_a_calibration_set_that_fits() -> None:
     nn.init.normal_(network.recon.weight, std=0.2)
     patches = [(torch.rand(1, 1, 8, 8, 8),) for _ in range(4)]
     assert "int8" not in backend("openvino").precisions()
-    calibrated = backend("openvino", patches)
+    calibrated = backend("openvino", lambda module: patches)
     assert calibrated.precisions()[0] == "int8"
     model = convert(network, patches[0], patches[0])
-    for wrong in ([], [(torch.rand(1, 1, 8, 8, 9),)]):
-        with pytest.raises(ConfigError, match="calibration"):
-            quantise(model, wrong)
+    with pytest.raises(ConfigError, match="calibration"):
+        quantise(model, [(torch.rand(1, 1, 8, 8, 9),)])
+    with pytest.raises(ConfigError, match="calibration"):
+        backend("openvino", lambda module: []).compile(network, patches[0], "int8", 1)
     kinds = [op.get_type_name() for op in quantise(model, patches).get_ordered_ops()]
     assert "FakeQuantize" in kinds
+    larger = torch.rand(1, 1, 12, 9, 10)  # other sizes than those it was calibrated at
     with torch.inference_mode():
-        truth = network(*patches[0])
-    result = calibrated.compile(network, patches[0], "int8", 1, small=patches[0])(patches[0])[0]
+        truth = network(larger)
+    result = calibrated.compile(network, (larger,), "int8", 1, small=patches[0])((larger,))[0]
     measured = psnr(result, truth, float(truth.abs().max()))
     assert 15 < measured < 70  # eight bits: neither nonsense nor, in truth, float
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_calibration_is_what_the_slab_network_meets(axis: int) -> None:
+    torch.manual_seed(0)
+    network = MDCSRN(2, 2, 4).eval()
+    nn.init.normal_(network.recon.weight, std=0.2)
+    slab = SlabMDCSRN(network, 4, axis)
+    cells = torch.rand(1, 21, 18, 19)
+    samples = sample_columns(slab, cells, edge=64, least=5)  # columns as wide as the volume
+    assert len({tuple(tuple(tensor.shape) for tensor in sample) for sample in samples}) == 1
+    with torch.inference_mode():
+        whole = network(cells[None]) - cells[None]
+        total = torch.zeros_like(whole.movedim(2 + axis, 2))
+        for index, arguments in enumerate(samples[: total.shape[2] // 4]):
+            for share, lag in zip(slab(*arguments)[0][0], slab.lags, strict=True):
+                for plane in range(4):
+                    at = 4 * index + plane - lag
+                    if 0 <= at < total.shape[2]:
+                        total[0, 0, at] += share[plane]
+    done = 4 * (total.shape[2] // 4) - slab.lags[-1]
+    wanted = whole.movedim(2 + axis, 2)[:, :, :done]
+    assert done > 4
+    assert float((total[:, :, :done] - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+    air = sample_columns(slab, torch.zeros(1, 8, 8, 8))
+    assert air  # better than nothing at all
+
+
+def test_the_user_may_name_eight_bits_on_slabs() -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    torch.manual_seed(0)
+    network = MDCSRN(1, 2, 4).eval()
+    nn.init.normal_(network.recon.weight, std=0.05)
+    slab, cells = SlabMDCSRN(network, 8), torch.rand(1, 24, 16, 16)
+    probe = sample_columns(slab, cells, edge=12)[1]
+    options = candidates("openvino", "cpu", partial(sample_columns, cells=cells))
+    choice = pick(slab, probe, options, "int8", threads=1, judge=lambda shares: shares.sum(1))
+    assert chosen(choice) == ("openvino", "int8")
+    assert 25 < choice.psnr_db < 90

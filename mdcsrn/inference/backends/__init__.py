@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mdcsrn.errors import ConfigError
-from mdcsrn.inference.backends.base import PRECISIONS, Backend, Runner, Tensors
+from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Runner, Tensors
 from mdcsrn.inference.backends.compiled import CompileBackend
 from mdcsrn.inference.backends.cuda import CudaBackend
 from mdcsrn.inference.backends.eager import EagerBackend
@@ -21,6 +19,7 @@ __all__ = [
     "TOLERANCE_DB",
     "Attempt",
     "Backend",
+    "Calibrate",
     "Choice",
     "Runner",
     "Tensors",
@@ -30,18 +29,18 @@ __all__ = [
 ]
 
 
-def backend(name: str, calibration: Sequence[Tensors] = ()) -> Backend:
+def backend(name: str, calibrate: Calibrate | None = None) -> Backend:
     """A backend by its name.
 
     Args:
         name: one of :data:`NAMES`.
-        calibration: arguments of the network from real scans, for 8-bit arithmetic.
+        calibrate: gives arguments of a network from real scans; with it OpenVINO offers 8-bit arithmetic.
 
     Raises:
         ConfigError: unknown name.
     """
     if name == "openvino":
-        return OpenVinoBackend(calibration)
+        return OpenVinoBackend(calibrate)
     makers = {
         "cuda": CudaBackend,
         "compile": CompileBackend,
@@ -53,12 +52,13 @@ def backend(name: str, calibration: Sequence[Tensors] = ()) -> Backend:
     return makers[name]()
 
 
-def candidates(name: str = "auto", device: str = "auto") -> list[Backend]:
+def candidates(name: str = "auto", device: str = "auto", calibrate: Calibrate | None = None) -> list[Backend]:
     """Backends that the user's settings allow, for :func:`pick`.
 
     Args:
         name: ``auto`` or one of :data:`NAMES`.
         device: ``auto``, ``cpu`` or ``cuda`` (``cuda:1``).
+        calibrate: see :func:`backend`.
 
     Raises:
         ConfigError: unknown, or a backend that does not run on that device.
@@ -71,4 +71,4 @@ def candidates(name: str = "auto", device: str = "auto") -> list[Backend]:
         names = tuple(one for one in names if (one == "cuda") == (kind == "cuda"))
     if not names:
         raise ConfigError("the backend does not run on that device", got=f"{name} on {device}", allowed="auto")
-    return [CudaBackend(int(index)) if one == "cuda" and index else backend(one) for one in names]
+    return [CudaBackend(int(index)) if one == "cuda" and index else backend(one, calibrate) for one in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -13,6 +13,7 @@ from mdcsrn.errors import ConfigError
 
 Tensors = tuple[Tensor, ...]
 Runner = Callable[[Tensors], Tensors]
+Calibrate = Callable[[nn.Module], Sequence[Tensors]]  # arguments of a network from real scans, all of one shape
 
 # Fastest first; what a backend can do on this machine is a part of it.
 PRECISIONS = ("int8", "bfloat16", "float16", "float32")

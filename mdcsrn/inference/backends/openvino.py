@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.inference.backends.base import PRECISIONS, Runner, Tensors, check_precision
+from mdcsrn.inference.backends.base import PRECISIONS, Calibrate, Runner, Tensors, check_precision
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
 
@@ -27,14 +26,16 @@ class OpenVinoBackend:
     the precision is stated each time and read back from the compiled network.
 
     Args:
-        calibration: arguments of the network from real scans, tens of them; with these, and nncf, ``int8`` is offered.
+        calibrate: gives, for a network, arguments of it from real scans, tens of them and all of one shape; with it,
+            and nncf, ``int8`` is offered. See :func:`mdcsrn.inference.backends.calibration.sample_columns`.
     """
 
     name = "openvino"
     device = torch.device("cpu")
 
-    def __init__(self, calibration: Sequence[Tensors] = ()) -> None:
-        self.calibration = tuple(calibration)
+    def __init__(self, calibrate: Calibrate | None = None) -> None:
+        self.calibrate = calibrate
+        self._quantised: tuple[nn.Module, openvino.Model] | None = None
 
     def available(self) -> str | None:
         """``openvino``."""
@@ -48,7 +49,7 @@ class OpenVinoBackend:
 
         able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         found = {"float32"} | ({"bfloat16"} if "BF16" in able else set()) | ({"float16"} if "FP16" in able else set())
-        if self.calibration and importlib.util.find_spec("nncf") is not None:
+        if self.calibrate is not None and importlib.util.find_spec("nncf") is not None:
             found.add("int8")
         return tuple(precision for precision in PRECISIONS if precision in found)
 
@@ -66,10 +67,7 @@ class OpenVinoBackend:
         check_precision(self, precision)
         hint = HINTS.get(precision, "f32")
         if precision == "int8":
-            from mdcsrn.inference.backends.quantise import quantise
-
-            seen = self.calibration[0]
-            model = fix_shapes(quantise(convert(module, seen, small or seen), self.calibration), example)
+            model = fix_shapes(self._quantise(module, small), example)
             hint = "bf16" if "bfloat16" in self.precisions() else "f32"  # of the layers that stay out of it
         else:
             model = convert(module, example, small)
@@ -91,6 +89,18 @@ class OpenVinoBackend:
                 allowed=", ".join(self.precisions()),
             )
         return _OpenVinoRunner(compiled, states)
+
+    def _quantise(self, module: nn.Module, small: Tensors | None) -> openvino.Model:
+        """The network in eight bits; the last one is kept, since a volume asks for several shapes of one network."""
+        from mdcsrn.inference.backends.quantise import quantise
+
+        assert self.calibrate is not None  # else int8 is not offered
+        if self._quantised is None or self._quantised[0] is not module:
+            seen = tuple(self.calibrate(module))
+            if not seen:
+                raise ConfigError("int8 needs a calibration set", remedy="give pieces of real scans")
+            self._quantised = module, quantise(convert(module, seen[0], small), seen)
+        return self._quantised[1].clone()
 
 
 def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:

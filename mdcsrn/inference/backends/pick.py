@@ -16,9 +16,9 @@ from mdcsrn.inference.backends.eager import EagerBackend
 
 TOLERANCE_DB = 55.0
 
-# Fastest first, as `mdcsrn benchmark` measures them. Left out: torch.compile, which compiles for longer than it saves on
-# one volume; ONNX Runtime, float32 alone and half as fast as OpenVINO's; eight bits, 1.5 times as fast as bfloat16 but
-# 49 dB from float32 with calibration on real scans, which is little more than the network's whole change (44 dB).
+# Fastest first, as `mdcsrn benchmark` measures them. Left out: torch.compile, which compiles for longer than it saves
+# on one volume; ONNX Runtime, float32 alone and half as fast as OpenVINO's; eight bits, 1.4 times as fast as bfloat16
+# but 10 s of calibration for each volume, and 49 to 57 dB from float32 where the whole change is 44 dB.
 PREFERENCE = (
     ("cuda", "bfloat16"),
     ("openvino", "bfloat16"),
