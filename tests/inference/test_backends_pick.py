@@ -202,8 +202,10 @@ def test_calibration_is_what_the_slab_network_meets(axis: int) -> None:
     wanted = whole.movedim(2 + axis, 2)[:, :, :done]
     assert done > 4
     assert float((total[:, :, :done] - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
-    air = sample_columns(slab, torch.zeros(1, 8, 8, 8))
-    assert air  # better than nothing at all
+    assert sample_columns(slab, torch.zeros(1, 8, 8, 8))  # air: better than nothing at all
+    cubes = sample_columns(network, cells, edge=7)
+    assert [tuple(cube.shape) for (cube,) in cubes] == [(1, 1, 7, 7, 7)] * 9
+    assert torch.equal(cubes[1][0][0], cells[:, 7:14, 5:12, 6:13])  # the second of the column through the middle
 
 
 def test_the_user_may_name_eight_bits_on_slabs() -> None:
