@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
+from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.columns import Route, TooLittleMemory, plan_route
 from mdcsrn.inference.memory import budget, slab_bytes
 from mdcsrn.inference.streaming import stream
@@ -172,7 +173,8 @@ class Engine:
             slice(max(min(middle - PROBE // 2, size - PROBE), 0), max(middle + PROBE // 2, PROBE))
             for middle, size in zip(_centre(inside), inside.shape, strict=True)
         )
-        options = candidates(self.backend, self.device)
+        sample = partial(sample_columns, cells=cells) if self.precision == "int8" else None
+        options = candidates(self.backend, self.device, sample)
         probe = cells[None, :, a, b, c].contiguous()
         return pick(_Dense(self.network), (probe,), options, self.precision, threads=self.threads)
 

@@ -45,7 +45,7 @@ class SlabMDCSRN(nn.Module):
         self.blocks = nn.ModuleList(
             nn.ModuleList(_SlabUnit(unit, axis) for unit in block.children()) for block in blocks
         )
-        self.shares = nn.ModuleList(_share_of(network, index) for index in range(network.blocks))
+        self.shares = nn.ModuleList(_shares_of(network, index) for index in range(network.blocks))
         self.growth, self.width, self.channels = network.growth, 2 * network.growth, network.conv0.in_channels
         self.eval()
 
@@ -57,7 +57,7 @@ class SlabMDCSRN(nn.Module):
     @property
     def alive(self) -> int:
         """Channels of a block's result and of what is made of it: the measure of a slab's memory, per voxel."""
-        return self.width + self.units * self.growth + self.shares[0].get_parameter("weight").shape[0]
+        return self.width + self.units * self.growth + sum(p.shape[0] for p in self.shares[0].parameters())
 
     @property
     def held(self) -> int:
@@ -71,9 +71,9 @@ class SlabMDCSRN(nn.Module):
             shapes += [
                 (self.width if index == 0 else self.growth, self.units + 1 - index) for index in range(self.units + 1)
             ]
-            later = (len(self.blocks) - 1 - block) * self.width
-            if block and later:
-                shapes.append((later, self.units))
+            later = len(self.blocks) - 1 - block
+            if block:
+                shapes += [(self.width, self.units)] * later
         return [(1, channels, planes, height, width) for channels, planes in shapes]
 
     def forward(self, x: Tensor, valid: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -92,8 +92,8 @@ class SlabMDCSRN(nn.Module):
         kept: list[Tensor] = []
         shares: list[Tensor] = []
         current, lag = self.conv0(_joined(next(held), x, kept)), 1
-        carried = x[:, :0]  # inputs of the blocks after the next one, as far as known
-        for block, share in zip(self.blocks, self.shares, strict=True):
+        carried: list[Tensor] = []  # inputs of the blocks after the next one, as far as known
+        for block, readers in zip(self.blocks, self.shares, strict=True):
             # All joined features of a block begin at the same plane, so a unit takes the same planes of each.
             features = [_joined(next(held), current, kept)]
             for index, unit in enumerate(block.children()):
@@ -101,12 +101,14 @@ class SlabMDCSRN(nn.Module):
                 read = torch.cat([feature[:, :, first : first + self.planes + 2] for feature in features], dim=1)
                 grown, lag = unit(read, valid[:, :, inside : inside + self.planes + 2]), lag + 1
                 features.append(_joined(next(held), grown, kept))
-            mixed = share(torch.cat([feature[:, :, 1 : 1 + self.planes] for feature in features], dim=1))
-            shares.append(mixed[:, : self.channels])
-            pending = mixed[:, self.channels :]
-            if carried.shape[1]:
-                pending = pending + _joined(next(held), carried, kept)[:, :, : self.planes]
-            current, carried = pending[:, : self.width], pending[:, self.width :]
+            whole = torch.cat([feature[:, :, 1 : 1 + self.planes] for feature in features], dim=1)
+            share, *pending = [reader(whole) for reader in readers.children()]
+            shares.append(share)
+            if carried:
+                late = [_joined(next(held), before, kept)[:, :, : self.planes] for before in carried]
+                pending = [now + before for now, before in zip(pending, late, strict=True)]
+            if pending:
+                current, *carried = pending
         return (torch.cat(shares, dim=1), *kept)
 
 
@@ -138,19 +140,20 @@ def _across(conv: nn.Module, axis: int) -> nn.Conv3d:
     return slab
 
 
-def _share_of(network: MDCSRN, index: int) -> nn.Conv3d:
-    """What block `index` adds to the reconstruction and to the inputs of all later blocks: one 1x1x1 convolution."""
-    width, growth = 2 * network.growth, network.growth
-    block = (2 + network.units) * growth
-    names = ["recon"] + [f"comp{later}" for later in range(index, network.blocks - 1)]
-    weights = []
-    for name in names:
+def _shares_of(network: MDCSRN, index: int) -> nn.ModuleList:
+    """What block `index` adds to the reconstruction and to the input of each later block, as 1x1x1 convolutions.
+
+    One convolution for all of them would be sliced by channels, for which compilers leave the channels-last layout.
+    """
+    width, block = 2 * network.growth, (2 + network.units) * network.growth
+    start = width + index * block
+    shares = nn.ModuleList()
+    for name in ["recon"] + [f"comp{later}" for later in range(index, network.blocks - 1)]:
         read = network.get_parameter(f"{name}.weight").detach()
-        start = width + index * block
         weight = read[:, start : start + block].clone()
         if index == 0:  # the first block's input is conv0's output, which the concatenation holds twice
             weight[:, :width] += read[:, :width]
-        weights.append(weight)
-    share = nn.Conv3d(block, sum(len(weight) for weight in weights), 1, bias=False)
-    share.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
-    return share
+        share = nn.Conv3d(block, len(weight), 1, bias=False)
+        share.weight = nn.Parameter(weight, requires_grad=False)
+        shares.append(share)
+    return shares
