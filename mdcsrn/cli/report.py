@@ -124,9 +124,8 @@ def evaluate(
         with click.progressbar(length=len(angles), label="rotations", file=sys.stderr, hidden=hidden) as bar:
             rotations = study_of(truth, degradation, angles, restore, lambda: bar.update(1))
     name = nifti_stem(prediction or reference)
-    return page_of_evaluation(
-        name, truth, array, acquired, inside, rotations, _facts(reference, prediction, degradation)
-    )
+    facts = _facts(reference, prediction, degradation)
+    return page_of_evaluation(name, truth, array, acquired, degradation, inside, rotations, facts)
 
 
 def _facts(reference: Path, prediction: Path | None, spec: DegradationSpec | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,35 +27,50 @@ SR = "SR"
 BEFORE = "zero-filled"
 
 
+def measured_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[int, int, int]:
+    """Samples that the passband keeps per axis: odd, since an even grid's unpaired sample is not measured."""
+    d, h, w = (n if r == 1 else 2 * math.ceil(n / (2 * r)) - 1 for n, r in zip(shape, reduction, strict=True))
+    return d, h, w
+
+
 def shorten(reference: Volume, spec: DegradationSpec) -> Volume:
-    """The scan that was not long enough, on its acquired grid, with the affine of its samples."""
-    array = degrade(torch.from_numpy(reference.array), replace(spec, grid="acquired"))
-    affine = grid_affine(torch.from_numpy(reference.affine), reference.shape, tuple(array.shape)).numpy()
-    return reference.replace(array.numpy(), affine)
+    """The scan that was not long enough, on just the samples that it measured, with the affine of its grid."""
+    low = degrade(torch.from_numpy(reference.array), replace(spec, grid="reference"))
+    return _regrid(reference.replace(low.numpy(), reference.affine), measured_shape(reference.shape, spec.reduction))
 
 
 def acquired_of(low: Volume, reference: Volume, spec: DegradationSpec | None) -> Volume:
-    """Bring a low-resolution volume to its acquired grid.
+    """Bring a low-resolution volume to the samples that were measured.
 
-    A volume that is on the reference's grid is cropped in k-space to the matrix of `spec`, or, without one, to the band
-    that it is found to have.
+    With `spec`, those are its passband's; without one, a volume on the reference's grid is cropped to the band that it
+    is found to have, and any other is taken as it is.
 
     Raises:
-        GeometryError: it has a third grid that is finer than the reference's.
+        GeometryError: it is finer than the reference, or holds fewer samples than `spec` measures.
     """
     from mdcsrn.data.band import crop_to_band
 
-    if low.shape == reference.shape:
-        if spec is None:
-            return crop_to_band(low)
-        shape = acquired_shape(low.shape, spec.reduction)
-        affine = grid_affine(torch.from_numpy(low.affine), low.shape, shape).numpy()
-        return low.replace(resample_grid(torch.from_numpy(low.array), shape).numpy(), affine)
     if any(n > m for n, m in zip(low.shape, reference.shape, strict=True)):
         raise GeometryError(
             "the low-resolution volume is finer than the reference", got=low.shape, allowed=reference.shape
         )
-    return low
+    if spec is None:
+        return crop_to_band(low) if low.shape == reference.shape else low
+    shape = measured_shape(reference.shape, spec.reduction)
+    if any(n < m for n, m in zip(low.shape, shape, strict=True)):
+        raise GeometryError("the low-resolution volume is coarser than its degradation", got=low.shape, allowed=shape)
+    return _regrid(low, shape)
+
+
+def _regrid(volume: Volume, shape: tuple[int, int, int]) -> Volume:
+    affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, shape).numpy()
+    return volume.replace(resample_grid(torch.from_numpy(volume.array), shape).numpy(), affine)
+
+
+def _baselines(acquired: Volume, shape: tuple[int, int, int], spec: DegradationSpec | None) -> dict[str, Array]:
+    """The baselines start from the grid of ``grid: acquired``, as in every table of this project."""
+    start = acquired if spec is None else _regrid(acquired, acquired_shape(shape, spec.reduction))
+    return baselines_of(start.array, shape)
 
 
 def page_of_evaluation(
@@ -62,6 +78,7 @@ def page_of_evaluation(
     reference: Volume,
     prediction: Array,
     acquired: Volume | None = None,
+    spec: DegradationSpec | None = None,
     mask: NDArray[Any] | None = None,
     rotations: Rotations | None = None,
     facts: Mapping[str, str] | None = None,
@@ -72,7 +89,9 @@ def page_of_evaluation(
         title: name of the subject; no patient data.
         reference: the truth.
         prediction: (D, H, W) on its grid, same unit.
-        acquired: the short scan on its own grid: gives the baselines and the measured band; None: neither.
+        acquired: the short scan on the samples that it measured (:func:`shorten`, :func:`acquired_of`): gives the
+            baselines and the measured band; None: neither.
+        spec: what made it, where that is known.
         mask: (D, H, W), counted where not 0 beside the head.
         rotations: of :func:`study_of`.
         facts: label to text.
@@ -86,7 +105,7 @@ def page_of_evaluation(
         d, h, w = (AxisMeasurement(n, m) for n, m in zip(reference.shape, acquired.shape, strict=True))
         measured = torch.from_numpy(acquired.array)
         certificate = Measurement((d, h, w)).certify(torch.from_numpy(prediction), measured).to_dict()
-        candidates = baselines_of(acquired.array, reference.shape)
+        candidates = _baselines(acquired, reference.shape, spec)
         a, b, c = (m / n for m, n in zip(acquired.shape, reference.shape, strict=True))
         shares = a, b, c
     known = {"Grid": " × ".join(map(str, reference.shape)) + " voxels"}
@@ -130,7 +149,7 @@ def study_of(
 
     def methods(turned: Array) -> dict[str, Array]:
         short = shorten(reference.replace(turned, reference.affine), spec)
-        candidates = baselines_of(short.array, turned.shape)
+        candidates = _baselines(short, reference.shape, spec)
         return candidates if restore is None else {**candidates, SR: restore(short, reference.shape)}
 
     return study(np.asarray(reference.array), methods, angles, in_plane(spec.reduction), reference.spacing, after)

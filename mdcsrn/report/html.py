@@ -69,7 +69,7 @@ def render(page: Page, largest: int = LARGEST) -> str:
     licences = _asset(f"assets/{NIIVUE}.LICENSES.txt")
     figures = sum(len(drawn.source) for section in sections for drawn in section.figures)
     spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + SLACK
-    preview = _preview(subject, (largest - spent) * 3 // 4)
+    preview = _preview(subject, max(1, (largest - spent) * 3 // 4))
     layers = [
         {"id": f"layer-{index}", "data": base64.b64encode(layer.data).decode()}
         for index, layer in enumerate(preview.layers)
