@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +18,16 @@ MOST = 6 * GIB  # of the process; more memory buys larger slabs, and those no ti
 LEAST = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
 VOLUMES = 28  # bytes a voxel: input, zero-filled input, result, their k-space crops and the file being written
 
-# Memory of a slab: how many times its `alive` channels it takes at the peak, and bytes of each value. A state is there
-# several times over: handed in, handed out, inside, and as it is joined to new planes. Measured with the b4u4 network
-# on 4 to 24 planes of 60x80 to 96x144: 0 to 0.2 GiB below this.
+# Memory of a slab: bytes for the network's code and reordered weights, how many times its `alive` channels it takes at
+# the peak, and bytes of each value. A state is there several times over: handed in, handed out, inside, and as it is
+# joined to new planes. Measured with the b4u4 network on 4 to 24 planes of 60x80 to 96x144: 0 to 0.3 GiB below this.
 COPIES = {
-    ("openvino", "bfloat16"): (3.5, 2),
-    ("openvino", "float16"): (3.5, 2),
-    ("openvino", "float32"): (3.5, 4),
-    ("eager", "float32"): (6.0, 4),
-    ("eager", "bfloat16"): (6.0, 4),
+    ("openvino", "bfloat16"): (0.06 * GIB, 3.5, 2),
+    ("openvino", "float16"): (0.06 * GIB, 3.5, 2),
+    ("openvino", "float32"): (0.06 * GIB, 3.5, 4),
 }
-COPIES_OF_OTHERS = (8.0, 4)
+COPIES_OF_OTHERS = (0.15 * GIB, 8.0, 4)
 STATE_COPIES = 7.0
-COMPILED = 0.06 * GIB  # the network's code and reordered weights
 
 
 def budget(voxels: int, max_memory: float | None = None, device: torch.device | None = None) -> float:
@@ -47,6 +45,7 @@ def budget(voxels: int, max_memory: float | None = None, device: torch.device | 
     if device is not None and device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] * SHARE
         return free if max_memory is None else min(free, max_memory * GIB)
+    give_back()
     volumes = VOLUMES * voxels
     if max_memory is not None:
         return max_memory * GIB - resident() - volumes
@@ -63,8 +62,8 @@ def slab_bytes(slab: SlabMDCSRN, backend: str, precision: str, planes: int, area
         planes: of a slab.
         area: voxels of a plane.
     """
-    factor, width = COPIES.get((backend, precision), COPIES_OF_OTHERS)
-    return COMPILED + area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
+    fixed, factor, width = COPIES.get((backend, precision), COPIES_OF_OTHERS)
+    return fixed + area * width * (factor * slab.alive * planes + STATE_COPIES * slab.held)
 
 
 def available(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
@@ -116,6 +115,12 @@ def _under_limit(proc: Path) -> Iterator[int]:
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
             yield limit - int((proc / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back() -> None:
+    """Return what was freed to the system: the C library keeps it, and it would count as taken at the next volume."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident() -> int:
