@@ -51,7 +51,7 @@ def outside_band(array: Array, shares: tuple[float, float, float]) -> Array:
     tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     d, h, w = (AxisMeasurement(n, round(n * share)) for n, share in zip(array.shape, shares, strict=True))
     band = Measurement((d, h, w))  # products of small matrices: faster than a transform of the whole volume
-    result: Array = (tensor - band.pseudo_inverse(band.forward(tensor))).numpy()
+    result: Array = band.outside(tensor).numpy()
     return result
 
 

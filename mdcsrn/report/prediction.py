@@ -11,7 +11,7 @@ import torch
 
 from mdcsrn.errors import ConfigError, DataError, GeometryError, MdcsrnError
 from mdcsrn.notices import Notice
-from mdcsrn.report.page import Page
+from mdcsrn.report.page import Array, Page
 
 if TYPE_CHECKING:
     from mdcsrn.inference.pipeline import Prediction
@@ -35,7 +35,11 @@ def page_of_prediction(prediction: Prediction, name: str) -> Page:
         after=prediction.volume.array,
         affine=prediction.volume.affine,
         shares=_shares(prediction.plan),
-        maps={role: prediction.maps[role].array for role in MAPS if role in prediction.maps},
+        maps=_complete(
+            {role: prediction.maps[role].array for role in MAPS if role in prediction.maps},
+            prediction.volume.array,
+            prediction.plan,
+        ),
         facts=_facts(prediction.plan, prediction.facts, prediction.timings),
         certificate=None if certificate is None else certificate.to_dict(),
         notices=prediction.notices,
@@ -91,7 +95,7 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         after=volume.array,
         affine=volume.affine,
         shares=_shares(plan),
-        maps=_maps(path, record),
+        maps=_complete(_maps(path, record), volume.array, plan),
         facts={**own, **facts},
         certificate=_recomputed(plan, volume.array, array, record),
         notices=tuple(notices),
@@ -108,7 +112,7 @@ def _recomputed(plan: Plan, result: Any, source: torch.Tensor, record: Mapping[s
     return {**before, "relative_error_stored": stored.relative_error}
 
 
-def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Array]:
     from mdcsrn.io import read_volume
 
     maps = {}
@@ -117,6 +121,15 @@ def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         if file is not None and (output.parent / str(file["path"])).is_file():
             maps[role] = read_volume(output.parent / str(file["path"]), allow_constant=True).array
     return maps
+
+
+def _complete(maps: dict[str, Array], result: Array, plan: Plan) -> dict[str, Array]:
+    """The maps, with the invention map made where it is not there: it follows from the result and the plan."""
+    from mdcsrn.inference.uncertainty import invention
+
+    if "invention" in maps or plan.kind == "nothing":
+        return maps
+    return {**maps, "invention": invention(torch.from_numpy(result), plan).numpy()}
 
 
 def _find_source(output: Path, record: Mapping[str, Any], given: Path | None) -> Scan:
