@@ -55,7 +55,7 @@ class Engine:
     planes: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     _choice: Choice | None = None
-    _slab: float = 0.0
+    _less: float = 0.0  # bytes of a slab for the next attempt
 
     def __post_init__(self) -> None:
         if self.max_memory is not None and not self.max_memory > 0:
@@ -88,7 +88,7 @@ class Engine:
         """Run; where memory is refused, with smaller slabs, and at last on the CPU."""
         most = math.inf  # bytes of a slab
         while True:
-            self._slab = 0.0
+            self._less = 0.0
             try:
                 return self._pass(low, region, most, progress)
             except (MemoryError, RuntimeError, TooLittleMemory) as error:
@@ -98,11 +98,11 @@ class Engine:
                 planned = isinstance(error, TooLittleMemory)
                 if planned and not on_gpu and most == math.inf:
                     raise  # the system refused nothing: the plan says what it needs
-                smallest = planned or not self._slab  # else the choice of a backend was refused its memory
+                smallest = planned or not self._less  # else the choice of a backend was refused its memory
                 reason = _reason(error)
             # Outside of the except clause, so that the tensors of the failed pass are free.
             if not smallest:
-                most = self._slab / 2
+                most = self._less
             elif on_gpu:
                 self.device, self.backend, self._choice, most = "cpu", "auto", None, math.inf
             else:
@@ -128,7 +128,7 @@ class Engine:
         cost = partial(slab_bytes, slab, choice.backend.name, choice.precision)
         memory = min(budget(low.numel(), self.max_memory, choice.backend.device), most)
         route = plan_route(inside, reach, memory, cost, slab.planes, self.planes)
-        self._slab = cost(route.planes, max(column.area for column in route.columns))
+        self._less = (cost(route.planes, max(column.area for column in route.columns)) + cost(0, 0)) / 2
         compiled = 0.0
 
         def prepare(slab: SlabMDCSRN, example: Tensors, small: Tensors) -> Runner:
