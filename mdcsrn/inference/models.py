@@ -53,14 +53,23 @@ class Model:
         """The network, in evaluation mode.
 
         Raises:
-            CheckpointError: the file is damaged or holds another kind of network.
+            CheckpointError: the file is damaged, holds another kind of network, or a weight is not finite.
         """
+        import torch
+
         from mdcsrn.networks import MDCSRN, load_weights
 
         network = load_weights(self.path)
         if not isinstance(network, MDCSRN):
             raise CheckpointError(
                 f"{self.path} holds no generator", got=type(network).__name__, remedy="give a generator's weights"
+            )
+        bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise CheckpointError(
+                f"{self.path} holds weights that are NaN or infinite",
+                got=", ".join(bad[:3]),
+                remedy="the training has diverged: take an earlier checkpoint",
             )
         return network.requires_grad_(False)
 
