@@ -51,7 +51,7 @@ def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: st
     Args:
         panels: up to about four; names of series mean the same in each.
         ylabel: label of the first panel's y axis, shared by all.
-        strong: name of the series that the reader looks for: drawn in a colour of its own, thick, on top.
+        strong: name of the series that the reader looks for: drawn in a colour of its own, thick.
         edge_label: what the vertical lines are, for the legend.
 
     Returns:
@@ -70,8 +70,8 @@ def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: st
         ) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     others = [name for name in names if name != strong]
-    style = {name: _Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], 1.3, 2) for i, name in enumerate(others)}
-    style[strong] = _Style(STRONG, "-", 1.8, 3)
+    style = {name: _Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], 1.2, 3) for i, name in enumerate(others)}
+    style[strong] = _Style(STRONG, "-", 2.2, 2)  # below, so that equal curves both show
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(11.6, 2.9), layout="constrained", facecolor="none")

@@ -168,17 +168,24 @@ def _facts(plan: Plan, inference: Mapping[str, Any], timings: Mapping[str, float
         "Scan": f"{_sizes(plan.input_shape)} voxels",
         "Acquired matrix": _sizes(plan.acquired_shape),
         "Result": f"{_sizes(plan.shape)} voxels of {_sizes([f'{edge:.3f}' for edge in plan.spacing])} mm",
-        "Network": weights.get("architecture"),
+        "Network": ", ".join(f"{k} {v}" for k, v in (weights.get("architecture") or {}).items() if v is not None),
         "Bundle": " ".join(str(weights[k]) for k in ("bundle", "bundle_version") if weights.get(k)) or None,
         "Weights": weights.get("file"),
         "SHA-256 of the weights": weights.get("sha256"),
         "Software": inference.get("software"),
         "PyTorch": inference.get("torch"),
         "Computed with": ", ".join(str(inference[k]) for k in ("backend", "precision", "device") if inference.get(k)),
-        "Region": inference.get("region"),
+        "Region": _region(inference),
         "Seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items()),
     }
     return {label: str(text) for label, text in facts.items() if text}
+
+
+def _region(inference: Mapping[str, Any]) -> str | None:
+    words = {"head": "the head and a margin; outside it the network adds nothing", "all": "the whole volume"}
+    text = words.get(str(inference.get("region")))
+    share = inference.get("region_share")
+    return text if text is None or share is None else f"{text} ({100 * float(share):.0f} % of the voxels)"
 
 
 def _sizes(values: Any) -> str:
