@@ -101,6 +101,7 @@ def test_maps_lie_on_top(browser, report: Path) -> None:
         picture = browser.stage()
         colours[value] = np.ptp(picture, axis=2)
         assert (colours[value] > 60).mean() > (np.ptp(plain, axis=2) > 60).mean() + 0.02, f"{value} is coloured"
+        assert (colours[value] > 60).mean() < 0.4, "small values stay faint"
     assert not np.array_equal(colours["difference"], colours["map-0"])
     browser.choose("viewer-opacity", 0)
     assert np.abs(browser.stage() - plain).mean() < 1

@@ -53,6 +53,15 @@
     return nifti(header, values);
   }
 
+  // Grey levels that one voxel in 200 exceeds, of those that differ at all: the end of the difference's scale.
+  function largestUsual(left, right) {
+    const counts = new Uint32Array(256);
+    for (let i = 0; i < left.length; i++) counts[Math.abs(right[i] - left[i])]++;
+    let rest = (left.length - counts[0]) / 200;
+    for (let level = 255; level > 3; level--) if ((rest -= counts[level]) < 0) return level;
+    return 3;
+  }
+
   async function decode() {
     const layers = [];
     for (const described of settings.layers) {
@@ -66,6 +75,7 @@
     return layers;
   }
 
+  const FADING = 1; // NiiVue's colours from zero to the end, the fainter the smaller
   const OPTIONS = {
     backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.75, 0.95, 0.6], crosshairWidth: 0.5, fontColor: [1, 0.69, 0, 1],
     multiplanarShowRender: 0, dragAndDropEnabled: false, isColorbar: false, crosshairGap: 5, show3Dcrosshair: false, loadingText: "",
@@ -104,16 +114,18 @@
       if (choice === "difference") {
         await pane.loadFromArrayBuffer(difference(shown("left"), shown("right")), "difference.nii");
         const over = pane.volumes[1];
-        const end = 0.2 * picture.peak;
-        [over.cal_min, over.cal_max] = [0.01 * picture.peak, end];
-        [over.cal_minNeg, over.cal_maxNeg] = [-0.01 * picture.peak, -end];
-        [over.colormap, over.colormapNegative] = ["warm", "winter"];
+        const end = largestUsual(shown("left").codes, shown("right").codes) * picture.step;
+        [over.colormap, over.colormapNegative] = ["warm", "winter"]; // first: it sets limits of its own
+        [over.cal_min, over.cal_max] = [0.6 * end, end];
+        [over.cal_minNeg, over.cal_maxNeg] = [-end, -0.6 * end];
+        over.colormapType = FADING;
       } else if (choice.startsWith("map-")) {
         const map = maps[Number(choice.slice(4))];
         await pane.loadFromArrayBuffer(nifti(map.header, map.codes), "map.nii");
         const over = pane.volumes[1];
-        [over.cal_min, over.cal_max] = [0.05 * map.peak, map.peak];
         over.colormap = "inferno";
+        [over.cal_min, over.cal_max] = [0.6 * map.peak, map.peak];
+        over.colormapType = FADING;
       }
       if (pane.volumes.length > 1) pane.setOpacity(1, Number(controls.opacity.value) / 100);
       pane.updateGLVolume();
