@@ -1,12 +1,22 @@
-"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, band error; pure functions and MONAI shells."""
+"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, band error; pure functions and MONAI shells.
+
+The shells are imported when they are asked for: they bring MONAI and Ignite along, which the functions do not need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mdcsrn.metrics.band import band_error
 from mdcsrn.metrics.legacy import legacy_metrics
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.reference import data_range, head_mask
 from mdcsrn.metrics.regions import masked_mean
-from mdcsrn.metrics.shells import HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
 from mdcsrn.metrics.structural import ssim, ssim_map
+
+if TYPE_CHECKING:
+    from mdcsrn.metrics.shells import HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
 
 __all__ = [
     "HeadMaskMetric",
@@ -23,3 +33,9 @@ __all__ = [
     "ssim",
     "ssim_map",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.shells"), name)
