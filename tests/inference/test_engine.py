@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -88,6 +89,7 @@ REFUSALS = [
 def test_refused_memory_means_smaller_slabs_and_the_same_result(
     random_network: Callable, monkeypatch, caplog, low, region, error, late
 ) -> None:
+    caplog.set_level(logging.WARNING)  # nncf, used in other tests, raises that of every handler it finds
     network = random_network()
     wanted = Engine(network, "eager", "float32").run(low, region)
     slow, shares = grudging(monkeypatch, 3_000, error, late), []
