@@ -1,6 +1,6 @@
 """What makes inference fast, step by step, on one head volume: the table of benchmarks/inference.md.
 
-    python benchmarks/inference.py [--size 256 320 320] [--threads 2] [--network plain] [--rows baseline,predict]
+    python benchmarks/inference.py [--size 256 320 320] [--threads 2] [--network plain] [--rows baseline predict]
 
 Each row is a process of its own and its result a file under runs/, so that a run can be cut off and goes on; a row that
 is there is not measured again (--again). The volume is a real head where there is one (../shared/data or --scan),
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--network", choices=("plain", "space_to_depth"), default="plain")
     parser.add_argument("--weights", type=Path, help="default: the shipped ones; random ones for space_to_depth")
     parser.add_argument("--scan", type=Path, default=SCAN)
-    parser.add_argument("--rows", help=f"only these, comma-separated: {', '.join(ROWS)}")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help=f"only these: {'; '.join(ROWS)}")
     parser.add_argument("--windows", type=int, default=4, help="of the baseline that are run")
     parser.add_argument("--full", action="store_true", help="run the whole baseline")
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/inference.md")
@@ -73,7 +73,7 @@ def main() -> None:
     folder = options.runs / f"{options.network}-{'x'.join(map(str, options.size))}-{options.threads}"
     folder.mkdir(parents=True, exist_ok=True)
     source, weights = make_input(folder, options), find_weights(folder, options)
-    for row in ROWS if options.rows is None else options.rows.split(","):
+    for row in ROWS if options.rows is None else options.rows:
         path = folder / f"{row.replace(' ', '_')}.json"
         if path.is_file() and not options.again:
             continue
