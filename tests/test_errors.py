@@ -26,7 +26,7 @@ def test_exit_codes():
     codes = {kind.__name__: kind.exit_code for kind in FAMILY}
     assert codes == {
         "MdcsrnError": 1, "DataError": 3, "GeometryError": 3, "ConfigError": 4, "CheckpointError": 5,
-        "TrainingError": 6, "OutputError": 7, "MissingDependencyError": 8,
+        "TrainingError": 6, "OutputError": 7, "MissingDependencyError": 8, "RefusedError": 9,
     }  # fmt: skip
     assert issubclass(GeometryError, DataError)
 
