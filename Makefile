@@ -6,7 +6,11 @@ STAMP := $(VENV)/.installed
 # One thread of arithmetic in each test process, and as many processes as there are cores.
 JOBS ?= auto
 # UTF-8 whatever a library does to the locale of a test process.
-PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
+PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --max-worker-restart 0 --dist loadfile
+
+# In a process of its own: after hundreds of other tests OpenVINO's cases there end in a crash of the interpreter, whose
+# cause is not known yet. A lost worker ends the run, since pytest-xdist would wait for ever after replacing it.
+APART := tests/inference/test_backends.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long lint format constraints clean
@@ -34,7 +38,8 @@ lint: $(STAMP)  ## style, types and the arrows between packages
 	$(BIN)/lint-imports
 
 test: lint  ## lint, then every test that is not marked long
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long" --ignore $(APART)
+	$(PYTEST) -n 0 -m "not long" $(APART)
 
 # Long tests run one after another: several start processes of their own. Status 5 says that none was collected.
 test-long: $(STAMP)  ## the tests marked long
