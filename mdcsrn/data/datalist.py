@@ -200,6 +200,19 @@ def load_datalist(
     return sections[section]
 
 
+def repeats(entries: Sequence[Mapping[str, Any]]) -> list[int]:
+    """How often each entry is drawn in one pass of training: its key ``repeat``, a whole number >= 1, default 1.
+
+    Raises:
+        DataError: a value is something else; the image is named.
+    """
+    counts = [entry.get("repeat", 1) for entry in entries]
+    for entry, count in zip(entries, counts, strict=True):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise DataError(f"{entry['image']}: repeat is a whole number", got=count, allowed=">= 1")
+    return counts
+
+
 def _read_json(source: Path) -> dict[str, Any]:
     try:
         content = json.loads(source.read_text(encoding="utf-8"))

@@ -44,6 +44,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
             workers degrade the same volume.
         seed: of everything random here.
         foreground: share of patches whose centre lies in the head.
+        repeats: how often each volume is drawn in a pass through the list, so that a scanner with few volumes weighs
+            as much as one with many; None: once each.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         streams: int = 1,
         seed: int = 0,
         foreground: float = 1.0,
+        repeats: Sequence[int] | None = None,
     ) -> None:
         if len(volumes) == 0:
             raise DataError("the list of training volumes is empty", remedy="check the section of the datalist")
@@ -72,6 +75,13 @@ class PatchDataset(Dataset[dict[str, Any]]):
                 raise ConfigError(f"{name} is a whole number", got=value, allowed=">= 1")
         if not 0 <= foreground <= 1:
             raise ConfigError("foreground is a share", got=foreground, allowed="0 to 1")
+        counts = [1] * len(volumes) if repeats is None else list(repeats)
+        whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in counts)
+        if len(counts) != len(volumes) or not whole:
+            raise ConfigError(
+                "repeats holds a whole number for each volume", got=repeats, allowed=f"{len(volumes)} numbers >= 1"
+            )
+        self._pass = np.repeat(np.arange(len(volumes)), counts)
         self.volumes, self.degrade, self.augment = volumes, degrade, augment
         self.patch_size, self.batch_size, self.streams = patch_size, batch_size, streams
         self.patches_per_volume, self.volumes_per_group = patches_per_volume, volumes_per_group
@@ -105,9 +115,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return group_number * self.volumes_per_group + draw_in_group, patch
 
     def volume_of(self, draw: int) -> int:
-        """Volume of a draw: each pass through the list is a new permutation of it."""
-        turn, place = divmod(draw, len(self.volumes))
-        return int(self._random(_VOLUME, turn).permutation(len(self.volumes))[place])
+        """Volume of a draw: each pass through the list (with its repeats) is a new permutation of it."""
+        turn, place = divmod(draw, len(self._pass))
+        return int(self._pass[self._random(_VOLUME, turn).permutation(len(self._pass))[place]])
 
     def _draw(self, draw: int) -> dict[str, Any]:
         """The degraded volume of a draw, kept while its group (and the next one's beginning) needs it."""

@@ -3,6 +3,7 @@
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
 from mdcsrn.engines.handlers import ProgressLine, WeightsSaver, every
+from mdcsrn.engines.rates import parameter_groups
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
 from mdcsrn.engines.tensorboard import TrainingBoard
@@ -22,5 +23,6 @@ __all__ = [
     "every",
     "load_weights",
     "moving_average",
+    "parameter_groups",
     "save_weights",
 ]

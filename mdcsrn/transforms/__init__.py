@@ -19,6 +19,12 @@ from mdcsrn.transforms.rand_lowpass import (
     RandKSpaceLowPassd,
     RandKSpaceLowPassDict,
 )
+from mdcsrn.transforms.rand_resolution import (
+    RandResolution,
+    RandResolutionD,
+    RandResolutiond,
+    RandResolutionDict,
+)
 
 __all__ = [
     "CheckVolume",
@@ -37,6 +43,10 @@ __all__ = [
     "RandKSpaceLowPassD",
     "RandKSpaceLowPassDict",
     "RandKSpaceLowPassd",
+    "RandResolution",
+    "RandResolutionD",
+    "RandResolutionDict",
+    "RandResolutiond",
     "ScaleByPercentile",
     "ScaleByPercentileD",
     "ScaleByPercentileDict",

@@ -150,7 +150,7 @@ def test_the_table_of_the_page_row_by_row(weights: Path, tmp_path: Path) -> None
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "inference.py"
     command = [sys.executable, str(script), "--size", "16", "24", "28", "--threads", "1", "--weights", str(weights)]
     command += ["--scan", str(tmp_path / "none.nii.gz"), "--runs", str(tmp_path), "--windows", "1"]
-    command += ["--rows", "peak,baseline,head only,exact slabs,predict"]
+    command += ["--rows", "peak", "baseline", "head only", "exact slabs", "predict"]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
     assert "failed" not in first.stderr, first.stderr

@@ -202,11 +202,13 @@ def test_real_commands_killed_at_random(tmp_path: Path, datalist: Path, seed: in
         return subprocess.Popen(words, cwd=BUNDLE, env=environment, text=True, **streams)  # type: ignore[call-overload]
 
     assert start(whole).wait(timeout=240) == 0
+    saved = [p.stat().st_mtime for p in training_checkpoints(whole / "checkpoints")]
+    pace = saved[1] - saved[0]  # two steps; in seconds of this machine, so that one life makes 2 to 6 steps of the 28
     kills = 0
     for _ in range(40):
         process = start(killed)
         done = [int(p.stem.split("_")[1]) for p in training_checkpoints(killed / "checkpoints")]
-        moment = reached((done[-1] if done else 0) + draw.choice((2, 4, 6)), draw.uniform(0, 0.4))
+        moment = reached((done[-1] if done else 0) + draw.choice((2, 4)), draw.uniform(0, pace))
         if draw.random() < 0.3:
             moment = saving("checkpoints/.checkpoint_*", (done[-1] if done else 0))
         wait_and_kill(process.pid, moment, killed, lambda process=process: process.poll() is not None)

@@ -1,0 +1,119 @@
+"""A reference of another resolution: random centred crop of k-space, so that training sees many voxel spacings."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.utils import TransformBackends
+from torch import Tensor
+
+from mdcsrn.errors import ConfigError
+from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.transforms._volumes import check_channel_first, plain, rewrap, tracked
+
+
+class RandResolution(RandomizableTransform):
+    """Bring a volume to a random coarser grid by a centred crop of its k-space; the field of view stays.
+
+    What is left is what the same scanner would have measured in less time: larger voxels, less noise in each, and an
+    outer band of k-space that holds signal, also where the scanner had interpolated an axis. (A spatial interpolation
+    would leave that band empty, and a network trained on it learns blur.)
+
+    Args:
+        factor: (lowest, highest) ratio of the old to the new number of samples, real, >= 1; drawn for each axis.
+        min_size: an axis is never cropped below so many samples; one that is smaller already is left alone.
+        prob: probability to change the volume at all.
+
+    Raises:
+        ConfigError: `factor` is not two numbers in order, from 1, or `min_size` is below 1.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, factor: Sequence[float] = (1.0, 1.5), min_size: int = 1, prob: float = 1.0) -> None:
+        super().__init__(prob)
+        low, high = (float(f) for f in factor)
+        if not 1 <= low <= high:
+            raise ConfigError("factor is a range of two numbers in order", got=factor, allowed="[lowest, highest], >= 1")
+        if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 1:
+            raise ConfigError("min_size is a whole number of samples", got=min_size, allowed=">= 1")
+        self.factor, self.min_size = (low, high), min_size
+        self._drawn = (1.0, 1.0, 1.0)
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw the three factors of the next call from ``self.R``; `data` plays no part."""
+        super().randomize(None)
+        first, second, third = self.R.uniform(*self.factor, size=3)
+        self._drawn = (float(first), float(second), float(third)) if self._do_transform else (1.0, 1.0, 1.0)
+
+    def new_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Grid (D, H, W) that the latest draw makes of `shape`."""
+        pairs = zip(shape, self._drawn, strict=True)
+        return tuple(min(n, max(self.min_size, round(n / factor))) for n, factor in pairs)
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
+        """(C, D, H, W) -> (C, D', H', W'), same unit, affine of the new grid; ``randomize=False``: the latest draw."""
+        volume = tracked(img)
+        check_channel_first(volume)
+        if randomize:
+            self.randomize()
+        old = tuple(volume.shape[-3:])
+        new = self.new_shape(old)
+        if new == old:
+            return volume
+        out = rewrap(resample_grid(plain(volume), new), volume)
+        if isinstance(out, MetaTensor):
+            out.affine = grid_affine(out.affine, old, new)
+        return out
+
+
+class RandResolutiond(RandomizableTransform, MapTransform):
+    """Dictionary version of :class:`RandResolution`; all keys get the same draw.
+
+    Args:
+        keys: keys of the volumes.
+        factor: see :class:`RandResolution`, as all that follow.
+        min_size: smallest number of samples per axis.
+        prob: probability to change the volumes.
+        allow_missing_keys: do not raise when a key is missing.
+    """
+
+    backend = RandResolution.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        factor: Sequence[float] = (1.0, 1.5),
+        min_size: int = 1,
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.resolution = RandResolution(factor, min_size, prob)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandResolutiond:
+        """Set the state that the draws come from, as MONAI's Randomizable."""
+        super().set_random_state(seed, state)
+        self.resolution.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw the factors of the next call."""
+        self.resolution.randomize()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change the volume under each key by one and the same draw."""
+        d = dict(data)
+        self.randomize()
+        for key in self.key_iterator(d):
+            d[key] = self.resolution(d[key], randomize=False)
+        return d
+
+
+RandResolutionD = RandResolutionDict = RandResolutiond
