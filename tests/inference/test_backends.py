@@ -171,6 +171,36 @@ print(backend("openvino").available()); print(backend("onnxruntime").available()
     assert ": onnx," not in second
 
 
+HANDLED = """
+import signal, sys, torch
+from mdcsrn.inference.backends import backend
+from mdcsrn.networks import MDCSRN
+caught = []
+signal.signal(signal.SIGUSR1, lambda number, frame: caught.append(number))
+network, x = MDCSRN(blocks=1, units=1, growth=4).eval(), torch.randn(1, 1, 8, 8, 8)
+with_int8 = sys.argv[1] == "int8"
+found = backend("openvino", (lambda module: [(torch.randn_like(x),)] * 2) if with_int8 else None)
+precisions = ("int8",) if with_int8 else found.precisions()
+runs = [found.compile(network, (x,), precision, 1, small=(x,)) for precision in precisions * 2]
+for index in range(len(runs)):
+    runs[index]((x,))
+while runs:  # the oldest first
+    runs.pop(0)
+    signal.raise_signal(signal.SIGUSR1)
+print(len(caught) == 2 * len(precisions))
+"""
+
+
+@pytest.mark.parametrize("precision", ["all", "int8"])
+def test_signals_are_handled_after_openvino(precision: str) -> None:
+    """Its plugin replaces the stack that handlers run on; a Ctrl-C must not become a segmentation fault."""
+    usable("openvino")
+    if precision == "int8":
+        pytest.importorskip("nncf")
+    done = subprocess.run([sys.executable, "-c", HANDLED, precision], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = "import sys, mdcsrn.inference.backends as b; b.candidates(); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

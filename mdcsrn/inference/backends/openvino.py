@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError
+from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Calibrate, Runner, Tensors, check_precision
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
@@ -45,9 +47,7 @@ class OpenVinoBackend:
 
     def precisions(self) -> tuple[str, ...]:
         """What the plugin says of this processor; ``int8`` with a calibration set only."""
-        import openvino
-
-        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         found = {"float32"} | ({"bfloat16"} if "BF16" in able else set()) | ({"float16"} if "FP16" in able else set())
         if self.calibrate is not None and importlib.util.find_spec("nncf") is not None:
             found.add("int8")
@@ -62,8 +62,6 @@ class OpenVinoBackend:
         small: Tensors | None = None,
     ) -> Runner:
         """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; states are kept in the network's precision."""
-        import openvino
-
         check_precision(self, precision)
         hint = HINTS.get(precision, "f32")
         if precision == "int8":
@@ -80,7 +78,7 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
         }
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        compiled = _core().compile_model(model, "CPU", settings)
         kept = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if kept != hint:
             raise ConfigError(
@@ -101,6 +99,19 @@ class OpenVinoBackend:
                 raise ConfigError("int8 needs a calibration set", remedy="give pieces of real scans")
             self._quantised = module, quantise(convert(module, seen[0], small), seen)
         return self._quantised[1].clone()
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one of this process, its plugin loaded once and for good (see :mod:`mdcsrn.inference.backends.apart`)."""
+    import openvino
+
+    def load() -> openvino.Core:
+        core = openvino.Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+        return core
+
+    return apart(load)
 
 
 def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import ConfigError
+from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import Tensors
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.
     names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1])]
     samples = [[tensor.detach().float().contiguous().numpy() for tensor in sample] for sample in calibration]
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        return nncf.quantize(
-            model,
-            nncf.Dataset(samples),
-            subset_size=len(samples),
-            preset=nncf.QuantizationPreset.MIXED,  # activations after an ELU are not symmetric about zero
-            fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=sorted(set(names))),
+        return apart(  # it loads and unloads the plugin many times
+            lambda: nncf.quantize(
+                model,
+                nncf.Dataset(samples),
+                subset_size=len(samples),
+                preset=nncf.QuantizationPreset.MIXED,  # activations after an ELU are not symmetric about zero
+                fast_bias_correction=False,
+                ignored_scope=nncf.IgnoredScope(names=sorted(set(names))),
+            )
         )
