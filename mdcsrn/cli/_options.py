@@ -122,6 +122,17 @@ class Options:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+class ModelOption(click.Option):
+    """``--model``, whose help names the models that the default bundle has."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Look only when the help is shown."""
+        from mdcsrn.inference.models import model_names
+
+        self.help = f"Weights: a file, or one of the bundle's: {', '.join(model_names()) or 'none is there'}."
+        return super().get_help_record(ctx)
+
+
 _OPTIONS = (
     click.option("--same-grid", is_flag=True, help="Fill the empty outer band of k-space; the grid stays."),
     click.option("--factor", nargs=3, type=float, metavar="A B C", help="Finer grid by these factors, each >= 1."),
@@ -146,7 +157,7 @@ _OPTIONS = (
     click.option("--dicom-out", type=_path, metavar="DIR", help="Also a derived DICOM series (from a DICOM source)."),
     click.option("--report", type=_path, metavar="F", help="Also an HTML page; a folder for several cases."),
     click.option("--bundle", metavar="B", help="Bundle: a folder or the name of a shipped one."),
-    click.option("--model", metavar="F", help="File with weights, or the name of one in the bundle."),
+    click.option("--model", cls=ModelOption, metavar="F"),
     click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, ..."),
     click.option("--backend", default="auto", metavar="B", help="auto, eager, compile, openvino, onnxruntime, cuda."),
     click.option("--precision", default="auto", metavar="P", help="auto, float32, bfloat16, float16, int8."),

@@ -8,7 +8,7 @@ from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
-from mdcsrn.networks.weights import load_weights, save_weights
+from mdcsrn.networks.weights import load_weights, save_weights, started
 
 __all__ = [
     "Evaluator",
@@ -25,4 +25,5 @@ __all__ = [
     "moving_average",
     "parameter_groups",
     "save_weights",
+    "started",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdcsrn.errors import CheckpointError, ConfigError
 from mdcsrn.files import read_mapping, sha256
+from mdcsrn.hashes import weight_files
 from mdcsrn.resources import folder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Model:
         path: the file.
         bundle: name of the bundle that it belongs to; empty for a file of the user's own.
         version: of the bundle; empty likewise.
-        range_file: what the weights have seen in training; None where it is not known.
+        range_file: where it says what the weights have seen in training; None where it is not known.
     """
 
     path: Path
@@ -46,24 +47,21 @@ class Model:
         """What the weights have seen in training."""
         from mdcsrn.inference.trained_range import load_trained_range
 
-        return None if self.range_file is None else load_trained_range(self.range_file)
+        return None if self.range_file is None else load_trained_range(self.range_file, self.path.stem)
 
     @cached_property
     def network(self) -> MDCSRN:
         """The network, in evaluation mode.
 
         Raises:
-            CheckpointError: the file is damaged, holds another kind of network, or a weight is not finite.
+            CheckpointError: the file is damaged, not the one that its bundle lists, holds another kind of network, or
+                a weight is not finite.
         """
         import torch
 
-        from mdcsrn.networks import MDCSRN, load_weights
+        from mdcsrn.networks import load_generator
 
-        network = load_weights(self.path)
-        if not isinstance(network, MDCSRN):
-            raise CheckpointError(
-                f"{self.path} holds no generator", got=type(network).__name__, remedy="give a generator's weights"
-            )
+        network = load_generator(self.path)
         bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
         if bad:
             raise CheckpointError(
@@ -89,8 +87,9 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
 
     Args:
         bundle: name of a shipped bundle or path of a bundle's folder; None: the default of ``configs/default.yaml``.
-        model: a file, or the name of a file in the bundle's ``models`` (``model_l1`` or ``model_l1.pt``); None: the
-            bundle's ``model.pt``. A file outside a bundle comes without a trained range.
+        model: a file, or the name of a model in the bundle's ``models`` (``gan``, or one of its files, ``gan.pt`` or
+            ``gan.safetensors``); None: the bundle's default, ``model``. A file outside a bundle comes without a
+            trained range.
 
     Raises:
         ConfigError: no such bundle.
@@ -104,16 +103,35 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
         return Model(path)
     default = read_mapping(folder("configs") / "default.yaml")
     home = _bundle_folder(bundle if bundle is not None else default["bundle"])
-    name = Path(model).name if model is not None else str(default["model"])
-    shipped = sorted((home / "models").glob("*.pt"))
-    for path in shipped:
-        if name in (path.name, path.stem) and (model is None or name == str(model)):
+    name = str(model) if model is not None else str(default["model"])
+    shipped = weight_files(home / "models")
+    for path in shipped:  # of the two forms of one model the first stands for it
+        if name in (path.stem, path.name):
             return _of_bundle(home, path)
     raise CheckpointError(
-        f"no weights named {model if model is not None else name}",
-        allowed=f"a file, or {', '.join(path.stem for path in shipped) or 'nothing'} of {home.name}",
+        f"no weights named {name}",
+        allowed=f"a file, or {', '.join(_names(shipped)) or 'nothing'} of {home.name}",
         remedy="give the path of a weights file with --model",
     )
+
+
+def model_names(bundle: str | os.PathLike[str] | None = None) -> list[str]:
+    """Names of the models of a bundle, the default first.
+
+    Args:
+        bundle: as for :func:`find_model`.
+
+    Raises:
+        ConfigError: no such bundle.
+    """
+    default = read_mapping(folder("configs") / "default.yaml")
+    home = _bundle_folder(bundle if bundle is not None else default["bundle"])
+    names = _names(weight_files(home / "models"))
+    return sorted(names, key=lambda name: (name != default["model"], name))
+
+
+def _names(paths: list[Path]) -> list[str]:
+    return list(dict.fromkeys(path.stem for path in paths))
 
 
 def _bundle_folder(bundle: str | os.PathLike[str]) -> Path:

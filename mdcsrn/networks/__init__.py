@@ -4,6 +4,16 @@ from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.published import map_published_state
-from mdcsrn.networks.weights import load_weights, save_weights
+from mdcsrn.networks.weights import load_generator, load_weights, save_weights, ship
 
-__all__ = ["MDCSRN", "Critic", "architecture", "build_network", "load_weights", "map_published_state", "save_weights"]
+__all__ = [
+    "MDCSRN",
+    "Critic",
+    "architecture",
+    "build_network",
+    "load_generator",
+    "load_weights",
+    "map_published_state",
+    "save_weights",
+    "ship",
+]

@@ -16,9 +16,13 @@ from collections.abc import Sequence
 import torch
 import torch.fx
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mdcsrn.errors import ConfigError, GeometryError
+from mdcsrn.networks.cells import from_cells, to_cells
+
+# Symbolic tracing keeps calls of these as they are: their sizes are those of the volume at hand.
+torch.fx.wrap("to_cells")
+torch.fx.wrap("from_cells")
 
 
 class DenseUnit(nn.Sequential):
@@ -158,7 +162,7 @@ class MDCSRN(nn.Module):
         if self.space_to_depth is None:
             change = self.features(x)
         else:
-            change = self.fold(self.features(self.unfold(x)), x.shape[-3:])
+            change = self.fold(self.features(self.unfold(x)), (x.size(2), x.size(3), x.size(4)))
         return x + change if self.residual else change
 
     def features(self, x: Tensor) -> Tensor:
@@ -173,22 +177,14 @@ class MDCSRN(nn.Module):
 
     def unfold(self, x: Tensor) -> Tensor:
         """Pixel-unshuffle: each factor-sized cell of voxels becomes the channels of one; padded at the far end."""
-        if x.ndim != 5 or x.shape[1] != 1:
+        # Under symbolic tracing there is no tensor to look at.
+        if isinstance(x, Tensor) and (x.ndim != 5 or x.shape[1] != 1):
             raise GeometryError("space_to_depth takes one channel", got=tuple(x.shape), allowed="(N, 1, D, H, W)")
-        a, b, c = self.multiple
-        depth, height, width = x.shape[-3:]
-        x = functional.pad(x, (0, -width % c, 0, -height % b, 0, -depth % a))
-        n, _, depth, height, width = x.shape
-        cells = x.reshape(n, depth // a, a, height // b, b, width // c, c)
-        return cells.permute(0, 2, 4, 6, 1, 3, 5).reshape(n, a * b * c, depth // a, height // b, width // c)
+        return to_cells(x, list(self.multiple))
 
     def fold(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """Pixel-shuffle, the inverse of :meth:`unfold`, cropped to `shape`."""
-        a, b, c = self.multiple
-        n, _, depth, height, width = x.shape
-        cells = x.reshape(n, a, b, c, depth, height, width).permute(0, 4, 1, 5, 2, 6, 3)
-        whole = cells.reshape(n, 1, depth * a, height * b, width * c)
-        return whole[..., : shape[0], : shape[1], : shape[2]]
+        return from_cells(x, list(self.multiple), [shape[0], shape[1], shape[2]])
 
 
 def _factor(value: Sequence[int] | None) -> tuple[int, int, int] | None:
