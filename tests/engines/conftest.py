@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import Schedule, WGANGPTrainer, moving_average
@@ -83,3 +83,21 @@ def make_trainer() -> Callable[..., WGANGPTrainer]:
         )
 
     return make
+
+
+def equal_states(one: Any, other: Any) -> bool:
+    """Bitwise equality of nested states."""
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict) and one.keys() == other.keys() and all(equal_states(one[k], other[k]) for k in one)
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(equal_states(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@pytest.fixture
+def same() -> Callable[[Any, Any], bool]:
+    return equal_states
