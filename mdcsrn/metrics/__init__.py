@@ -1,4 +1,4 @@
-"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, band error; pure functions and MONAI shells.
+"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, HFEN, band and power; pure functions and MONAI shells.
 
 The shells are imported when they are asked for: they bring MONAI and Ignite along, which the functions do not need.
 """
@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mdcsrn.metrics.band import band_error
+from mdcsrn.metrics.frequency import hfen, power_error, power_ratio
 from mdcsrn.metrics.legacy import legacy_metrics
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.reference import data_range, head_mask
@@ -16,9 +17,10 @@ from mdcsrn.metrics.regions import masked_mean
 from mdcsrn.metrics.structural import ssim, ssim_map
 
 if TYPE_CHECKING:
-    from mdcsrn.metrics.shells import HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
+    from mdcsrn.metrics.shells import HeadMaskHFEN, HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
 
 __all__ = [
+    "HeadMaskHFEN",
     "HeadMaskMetric",
     "HeadMaskNRMSE",
     "HeadMaskPSNR",
@@ -26,9 +28,12 @@ __all__ = [
     "band_error",
     "data_range",
     "head_mask",
+    "hfen",
     "legacy_metrics",
     "masked_mean",
     "nrmse",
+    "power_error",
+    "power_ratio",
     "psnr",
     "ssim",
     "ssim_map",

@@ -14,6 +14,7 @@ from monai.utils import MetricReduction
 from torch import Tensor
 
 from mdcsrn.errors import DataError
+from mdcsrn.metrics.frequency import hfen
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.reference import data_range, head_mask
 from mdcsrn.metrics.structural import Window, ssim
@@ -68,6 +69,14 @@ class HeadMaskNRMSE(HeadMaskMetric):
     def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
         """See :meth:`HeadMaskMetric.value`."""
         return nrmse(prediction, reference, peak, mask)
+
+
+class HeadMaskHFEN(HeadMaskMetric):
+    """:func:`mdcsrn.metrics.hfen` for each volume; it has no unit, so that the data range plays no part."""
+
+    def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
+        """See :meth:`HeadMaskMetric.value`."""
+        return hfen(prediction, reference, mask)
 
 
 class HeadMaskSSIM(HeadMaskMetric):

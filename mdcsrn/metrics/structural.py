@@ -47,8 +47,16 @@ def window_weights(window: Window, size: int, sigma: float) -> Tensor:
     return weights / weights.sum()
 
 
-def _smoothing_matrix(length: int, weights: Tensor) -> Tensor:
-    """(length, length) banded matrix that filters one axis, mirrored at the borders with the edge voxel repeated."""
+def smoothing_matrix(length: int, weights: Tensor) -> Tensor:
+    """Filter of one axis as a matrix, mirrored at the borders with the edge voxel repeated.
+
+    Args:
+        length: voxels along the axis.
+        weights: symmetric kernel of an odd number of voxels.
+
+    Returns:
+        (length, length), banded, the kernel's dtype.
+    """
     radius = weights.numel() // 2
     rows = torch.arange(length)[:, None].expand(-1, weights.numel())
     columns = (rows + torch.arange(-radius, radius + 1)) % (2 * length)
@@ -112,7 +120,7 @@ def ssim_map(
     count = size**spatial_dims
     sample_scale = count / (count - 1) if sample_covariance else 1.0
     spatial = reference.shape[reference.ndim - spatial_dims :]
-    matrices = [_smoothing_matrix(n, weights).to(reference.device) for n in spatial]
+    matrices = [smoothing_matrix(n, weights).to(reference.device) for n in spatial]
     result = torch.empty(reference.shape, dtype=torch.float32, device=reference.device)
     images = zip(*(volume.reshape(-1, *spatial) for volume in (prediction, reference, result)), strict=True)
     radius, planes = size // 2, max(1, _SLAB_VOXELS // int(spatial[1:].numel()))

@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.evaluation import BASELINES, baselines, upsample
+from mdcsrn.evaluation.baselines import lanczos_matrix
 from mdcsrn.kspace import DegradationSpec, degrade, grid_affine
 
 sizes = st.tuples(*[st.integers(4, 11)] * 3)
@@ -84,3 +85,37 @@ def test_bad_requests_are_refused() -> None:
         upsample(torch.rand(4, 4, 4), (8, 8, 8), "lanczos")
     with pytest.raises(GeometryError):
         upsample(torch.rand(4, 4), (8, 8, 8), "nearest")
+
+
+def test_lanczos_equals_simpleitk_with_its_five_lobes() -> None:
+    """SimpleITK's interpolator has five lobes and does not divide by the sum of the weights: divided here by that."""
+    import SimpleITK as sitk
+
+    old, new = (24, 26, 22), (48, 39, 44)
+    volume = np.random.default_rng(3).random(old)
+    points = old_indices(old, new)
+
+    def sampled(array: np.ndarray) -> np.ndarray:
+        image, target = sitk.GetImageFromArray(array), sitk.Image(new[::-1], sitk.sitkFloat64)
+        target.SetSpacing([o / n for o, n in zip(old[::-1], new[::-1], strict=True)])
+        target.SetOrigin([float(points[axis, 0, 0, 0]) for axis in (2, 1, 0)])
+        return sitk.GetArrayFromImage(sitk.Resample(image, target, sitk.Transform(), sitk.sitkLanczosWindowedSinc))
+
+    theirs, weights = sampled(volume), sampled(np.ones(old))
+    d, h, w = (lanczos_matrix(o, n, lobes=5) for o, n in zip(old, new, strict=True))
+    ours = np.einsum("ai,bj,ck,ijk->abc", d, h, w, volume)
+    limits = np.array(old).reshape(3, 1, 1, 1) - 1
+    inner = ((points >= 6) & (points <= limits - 6)).all(axis=0)
+    assert inner.sum() > 1000
+    assert np.abs(ours[inner] - theirs[inner] / weights[inner]).max() < 1e-3, "SimpleITK's weights are tabulated"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30))
+def test_lanczos_keeps_samples_that_it_falls_on(old: int, new: int) -> None:
+    matrix = lanczos_matrix(old, new)
+    assert np.allclose(matrix.sum(axis=1), 1)
+    for j in range(new):
+        place = (j - new // 2) * old / new + old // 2
+        if place == int(place) and 0 <= place < old:
+            assert np.allclose(matrix[j], np.eye(old)[int(place)], atol=1e-12)

@@ -69,7 +69,7 @@ def test_volumes_smaller_than_the_window_mirror_as_scipy_does() -> None:
 
     values = np.random.default_rng(0).random((3, 2, 4))
     weights = structural.window_weights("gaussian", 11, 1.5)
-    matrices = [structural._smoothing_matrix(n, weights) for n in values.shape]
+    matrices = [structural.smoothing_matrix(n, weights) for n in values.shape]
     ours = structural._smooth(torch.from_numpy(values)[None], matrices)[0]
     assert np.abs(ours.numpy() - gaussian_filter(values, 1.5, truncate=3.5, mode="reflect")).max() < 1e-12
 
