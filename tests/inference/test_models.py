@@ -12,8 +12,9 @@ import torch
 
 from mdcsrn.errors import CheckpointError, ConfigError
 from mdcsrn.files import read_mapping
-from mdcsrn.inference.models import RANGE_FILE, find_model
-from mdcsrn.networks import MDCSRN, Critic, load_weights, save_weights
+from mdcsrn.hashes import HASHES
+from mdcsrn.inference.models import RANGE_FILE, find_model, model_names
+from mdcsrn.networks import MDCSRN, Critic, load_weights, save_weights, ship
 from mdcsrn.resources import folder
 
 
@@ -25,15 +26,26 @@ def default() -> dict[str, str]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, default: dict[str, str]) -> Path:
-    """A copy of the default bundle, under another name, outside of the package."""
+    """A copy of the default bundle, under another name, outside of the package, with two models more.
+
+    ``gan`` has both forms, ``fine`` is safetensors alone.
+    """
     home = tmp_path / "my bundle"
-    shutil.copytree(folder("bundles") / default["bundle"], home)
+    source = folder("bundles") / default["bundle"]
+    shutil.copytree(source, home, ignore=shutil.ignore_patterns("models", "runs"))
+    (home / "models").mkdir()
+    for path in (source / "models").glob("model.*"):
+        shutil.copy(path, home / "models")
+    for name, growth in (("gan", 3), ("fine", 5)):
+        save_weights(tmp_path / "own.pt", MDCSRN(1, 2, growth))
+        ship(tmp_path / "own.pt", home / "models", name)
+    (home / "models" / "fine.pt").unlink()
     return home
 
 
 def test_the_default(default) -> None:
     model = find_model()
-    assert model.path == folder("bundles") / default["bundle"] / "models" / default["model"]
+    assert model.path == folder("bundles") / default["bundle"] / "models" / f"{default['model']}.pt"
     assert model.bundle == default["bundle"]
     metadata = json.loads((model.path.parents[1] / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert model.version == metadata["version"]
@@ -58,30 +70,60 @@ def test_a_record_is_plain() -> None:
     assert "/" not in record["file"], "no path of this machine"
 
 
-@pytest.mark.parametrize("name", ["model_l1", "model_l1.pt"])
-def test_another_file_of_the_bundle_by_name(default, name) -> None:
-    model = find_model(model=name)
-    assert model.path.name == "model_l1.pt"
-    assert model.bundle == default["bundle"]
-    assert model.sha256 != find_model().sha256
-    assert find_model(default["bundle"], name).path == model.path
+def test_the_names_of_a_bundle(elsewhere) -> None:
+    assert model_names(elsewhere) == ["model", "fine", "gan"]
+    assert model_names()[0] == "model", "the default first"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("gan", "gan.pt"), ("gan.pt", "gan.pt"), ("gan.safetensors", "gan.safetensors"), ("fine", "fine.safetensors"),
+     ("model", "model.pt")],
+)  # fmt: skip
+def test_another_model_of_the_bundle_by_name(elsewhere, name, file) -> None:
+    model = find_model(elsewhere, name)
+    assert model.path == elsewhere / "models" / file
+    assert model.bundle == "my bundle"
+    assert model.sha256 == hashlib.sha256(model.path.read_bytes()).hexdigest()
+    assert model.network.growth == {"gan": 3, "fine": 5, "model": 16}[model.path.stem]
+
+
+def test_both_forms_are_one_network(elsewhere) -> None:
+    one, other = (find_model(elsewhere, f"gan{form}").network.state_dict() for form in (".pt", ".safetensors"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_bundle_by_name_and_by_folder(default, elsewhere) -> None:
     assert find_model(default["bundle"]).path == find_model().path
     moved = find_model(elsewhere)
-    assert moved.path == elsewhere / "models" / default["model"]
+    assert moved.path == elsewhere / "models" / f"{default['model']}.pt"
     assert moved.bundle == "my bundle"
     assert moved.trained == find_model().trained
-    assert find_model(str(elsewhere), "model_l1").path == elsewhere / "models" / "model_l1.pt"
+    assert find_model(str(elsewhere), "gan").path == elsewhere / "models" / "gan.pt"
+
+
+RANGES = """
+trained_range:
+  model: {spacing: [1, 2], field_of_view: [100, 200], reductions: [[1, 2, 2]]}
+  gan: {spacing: [3, 4], field_of_view: [100, 200], reductions: [[1, 2, 2]]}
+"""
+
+
+def test_each_model_has_its_trained_range(elsewhere) -> None:
+    (elsewhere / "configs" / RANGE_FILE).write_text(RANGES)
+    assert find_model(elsewhere).trained.spacing == (1, 2)
+    for name in ("gan", "gan.safetensors", elsewhere / "models" / "gan.safetensors"):
+        assert find_model(elsewhere, name).trained.spacing == (3, 4)
+    assert find_model(elsewhere, "fine").trained is None, "not the range of another model"
 
 
 def test_a_path_into_a_bundle_is_of_that_bundle(elsewhere) -> None:
-    model = find_model(model=elsewhere / "models" / "model_l1.pt")
+    model = find_model(model=elsewhere / "models" / "model.pt")
     assert model.bundle == "my bundle"
     assert model.trained is not None
     (elsewhere / "configs" / RANGE_FILE).unlink()
-    assert find_model(model=elsewhere / "models" / "model_l1.pt").trained is None
+    assert find_model(model=elsewhere / "models" / "model.pt").trained is None
 
 
 def test_a_file_of_ones_own_has_no_trained_range(tmp_path, monkeypatch) -> None:
@@ -100,8 +142,14 @@ def test_a_file_of_ones_own_has_no_trained_range(tmp_path, monkeypatch) -> None:
 def test_unknown_weights(name) -> None:
     with pytest.raises(CheckpointError, match="no weights named") as caught:
         find_model(model=name)
-    assert "model_l1" in str(caught.value.allowed), "what there is"
+    assert all(shipped in str(caught.value.allowed) for shipped in model_names()), "what there is"
     assert "--model" in str(caught.value.remedy)
+
+
+def test_unknown_weights_of_another_bundle(elsewhere) -> None:
+    with pytest.raises(CheckpointError, match="no weights named best") as caught:
+        find_model(elsewhere, "best")
+    assert caught.value.allowed == "a file, or fine, gan, model of my bundle"
 
 
 @pytest.mark.parametrize("name", ["nothing", "../bundles/nothing", "", "/"])
@@ -112,10 +160,18 @@ def test_unknown_bundles(default, name) -> None:
 
 
 def test_a_bundle_without_its_weights(elsewhere) -> None:
-    for path in (elsewhere / "models").glob("*.pt"):
+    for path in (elsewhere / "models").iterdir():
         path.unlink()
-    with pytest.raises(CheckpointError, match="no weights named"):
+    with pytest.raises(CheckpointError, match="no weights named model"):
         find_model(elsewhere)
+    assert model_names(elsewhere) == []
+
+
+def test_a_model_that_is_not_the_listed_one_is_refused(elsewhere) -> None:
+    save_weights(elsewhere / "models" / "gan.pt", MDCSRN(1, 2, 3))
+    model = find_model(elsewhere, "gan")
+    with pytest.raises(CheckpointError, match=rf"gan\.pt is not the file that {HASHES}"):
+        _ = model.network
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\x00"])
@@ -132,11 +188,12 @@ def test_a_bundle_with_a_damaged_trained_range(elsewhere) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 100, 5_000, -1_000])
-def test_damaged_weights(tmp_path, cut) -> None:
-    whole = find_model().path.read_bytes()
-    (tmp_path / "cut.pt").write_bytes(whole[:cut])
-    with pytest.raises(CheckpointError):
-        _ = find_model(model=tmp_path / "cut.pt").network
+@pytest.mark.parametrize("form", [".pt", ".safetensors"])
+def test_damaged_weights(elsewhere, tmp_path, cut, form) -> None:
+    whole = (elsewhere / "models" / f"gan{form}").read_bytes()
+    (tmp_path / f"cut{form}").write_bytes(whole[:cut])
+    with pytest.raises(CheckpointError, match=f"cut{form}"):
+        _ = find_model(model=tmp_path / f"cut{form}").network
 
 
 def test_a_changed_byte_changes_the_hash(tmp_path) -> None:
