@@ -17,7 +17,8 @@ ZERO_FILLED = "zero-filled"
 SPLINE_ORDERS = {"nearest": 0, "trilinear": 1, "cubic B-spline": 3}
 LANCZOS = "Lanczos"
 LOBES = 3
-BASELINES = ("nearest", "trilinear", "cubic B-spline", LANCZOS, ZERO_FILLED)
+BASELINES = ("nearest", "trilinear", "cubic B-spline", ZERO_FILLED)  # in every table
+METHODS = ("nearest", "trilinear", "cubic B-spline", LANCZOS, ZERO_FILLED)
 
 
 def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
@@ -30,7 +31,7 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
     Args:
         acquired: (D, H, W) or (C, D, H, W), any unit.
         shape: (D, H, W) of the reference grid.
-        method: one of :data:`BASELINES`. ``"nearest"`` takes the higher index where two are equally near; ``"Lanczos"``
+        method: one of :data:`METHODS`. ``"nearest"`` takes the higher index where two are equally near; ``"Lanczos"``
             is a sinc in a window of three samples to each side (:func:`lanczos_matrix`).
 
     Returns:
@@ -52,7 +53,7 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
         d, h, w = (torch.from_numpy(lanczos_matrix(n, m)).to(acquired.device, torch.float32) for n, m in sizes)
         return torch.einsum("ij,...jhw->...ihw", d, h @ acquired.float() @ w.T)
     if method not in SPLINE_ORDERS:
-        raise ConfigError("unknown baseline", got=method, allowed=", ".join(BASELINES))
+        raise ConfigError("unknown baseline", got=method, allowed=", ".join(METHODS))
     volumes = acquired.detach().cpu().float().reshape(-1, *acquired.shape[-3:]).numpy()
     placed = np.stack([_interpolate(volume, shape, SPLINE_ORDERS[method]) for volume in volumes])
     return torch.from_numpy(placed).reshape(*acquired.shape[:-3], *shape).to(acquired.device)

@@ -71,7 +71,7 @@ def test_hfen_sees_fine_detail_and_not_an_offset() -> None:
     low = degrade(truth, DegradationSpec(reduction=(2, 2, 2)))
     assert hfen(truth, truth) == 0.0
     assert hfen(truth + 3, truth) < 5e-3, "an offset of six times the detail; the cut kernel sums to 1e-5"
-    assert hfen(low, truth) > 0.5
+    assert hfen(low, truth) > 0.3, "half of every axis is lost"
     assert hfen(2 * truth, truth) == pytest.approx(1.0, abs=1e-5)
     assert math.isnan(hfen(torch.zeros(9, 9, 9), torch.zeros(9, 9, 9)))
 
