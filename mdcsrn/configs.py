@@ -42,8 +42,9 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         return
     known = read_mapping(files[0])
     for overlay in files[1:]:
-        for key in read_mapping(overlay):
+        for key, value in read_mapping(overlay).items():
             _require(key, known, f"the config file {overlay}")
+            _replace(known, key, value)
     for key in overrides:
         if key not in RUNNER_OPTIONS:
             _require(key, known, "the command line")
@@ -73,10 +74,28 @@ def _config_files(text: str) -> list[str]:
     return [name.strip(" '\"") for name in text.strip("[]() ").split(",") if name.strip()]
 
 
+def _parts(key: str) -> list[str]:
+    return key.lstrip("+~").replace("::", "#").split("#")
+
+
+def _replace(known: Any, key: str, value: Any) -> None:
+    """Put an overlay's value where MONAI will merge it, so that settings after it are looked for in it."""
+    *path, last = _parts(key)
+    level = known
+    for part in path:
+        if isinstance(level, str):  # a reference: what it names is not looked into
+            return
+        level = level[int(part)] if isinstance(level, list) else level[part]
+    if isinstance(level, list):
+        level[int(last)] = value
+    elif isinstance(level, dict) and not key.startswith(("+", "~")):
+        level[last] = value
+
+
 def _require(key: str, known: Mapping[str, Any], where: str) -> None:
     """Walk ``a#b::c`` through the config; a list index must exist, a referenced value cannot be looked into."""
     level: Any = known
-    for part in key.lstrip("+~").replace("::", "#").split("#"):
+    for part in _parts(key):
         if isinstance(level, Mapping) and part in level:
             level = level[part]
         elif isinstance(level, Sequence) and not isinstance(level, str) and part.isdigit() and int(part) < len(level):

@@ -100,6 +100,19 @@ def test_nested_keys_of_overlays(config: Path, tmp_path: Path) -> None:
     check_command_line(["run", "--config_file", f"[{config},{overlay}]"])
 
 
+def test_settings_look_into_what_an_overlay_put_there(config: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "over.yaml"
+    overlay.write_text("network_def: {_target_: other.Network, stages: [{width: 3}, {width: 5}]}\n")
+    files = ["run", "--config_file", f"[{config},{overlay}]"]
+    check_command_line([*files, "--network_def#stages#1#width", "7"])
+    for key in ("network_def#stages#2#width", "network_def#stages#1#wdith", "network_def#blocks"):
+        with pytest.raises(ConfigError, match="unknown setting in the command line"):
+            check_command_line([*files, f"--{key}", "7"])
+    second = tmp_path / "third.yaml"
+    second.write_text("network_def#stages#0: {height: 1}\n")
+    check_command_line(["run", "--config_file", f"[{config},{overlay},{second}]", "--network_def#stages#0#height", "2"])
+
+
 def test_missing_and_broken_files(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml"):
         check_command_line(["run", "--config_file", f"[{config},{tmp_path / 'no.yaml'}]"])
