@@ -11,13 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mdcsrn.networks import MDCSRN
-from mdcsrn.networks.weights import save_weights
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
 
 def record_of(output: Path) -> dict:
     return json.loads(output.with_name(output.name.removesuffix(".nii.gz") + ".json").read_text())
@@ -42,7 +35,9 @@ def test_help_fits_a_screen(mdcsrn: Callable) -> None:
         assert all(len(line) <= 100 for line in shown.output.splitlines())
 
 
-def test_a_file_gets_its_result_and_record_beside_it(mdcsrn: Callable, scan: Path, small_model: Path) -> None:
+def test_a_file_gets_its_result_and_record_beside_it(
+    mdcsrn: Callable, scan: Path, small_model: Path, files: Callable
+) -> None:
     done = mdcsrn("predict", scan)
     assert done.exit_code == 0, done.output
     assert files(scan.parent)[:3] == ["scan.nii.gz", "scan_sr.json", "scan_sr.nii.gz"]
@@ -114,7 +109,7 @@ def test_a_full_band_is_copied_with_a_warning(mdcsrn: Callable, full: Path) -> N
     assert "no-empty-band" in [warning["name"] for warning in record_of(output)["warnings"]]
 
 
-def test_strict_refuses_and_leaves_nothing(mdcsrn: Callable, full: Path) -> None:
+def test_strict_refuses_and_leaves_nothing(mdcsrn: Callable, full: Path, files: Callable) -> None:
     for extra in ((), ("--dry-run",)):
         done = mdcsrn("predict", full, "--strict", *extra)
         assert done.exit_code == 9
@@ -142,7 +137,7 @@ def test_integers_are_kept_and_their_rounding_is_counted(
 
 
 def test_whole_numbers_that_are_too_coarse_are_warned_of(
-    mdcsrn: Callable, interpolated: np.ndarray, tmp_path: Path
+    mdcsrn: Callable, interpolated: np.ndarray, tmp_path: Path, files: Callable
 ) -> None:
     image = nib.Nifti1Image(interpolated / 1000, np.eye(4))
     image.set_data_dtype(np.int16)  # nibabel stores a scale factor
@@ -156,7 +151,7 @@ def test_whole_numbers_that_are_too_coarse_are_warned_of(
 
 
 def test_values_that_do_not_fit_are_refused(
-    mdcsrn: Callable, interpolated: np.ndarray, tmp_path: Path, save_image: Callable
+    mdcsrn: Callable, interpolated: np.ndarray, tmp_path: Path, save_image: Callable, files: Callable
 ) -> None:
     bytes_ = np.clip(interpolated * (255 / interpolated.max()), 0, 255)
     source = save_image(np.rint(bytes_).astype(np.uint8), tmp_path / "b.nii.gz")
@@ -214,7 +209,7 @@ def test_quiet_is_silent_but_for_errors(mdcsrn: Callable, scan: Path, tmp_path: 
     assert done.stderr.count("\n") == 1
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(mdcsrn: Callable, scan: Path) -> None:
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(mdcsrn: Callable, scan: Path, files: Callable) -> None:
     done = mdcsrn("predict", scan, "--dry-run")
     assert done.exit_code == 0, done.output
     assert files(scan.parent) == ["scan.nii.gz"]
@@ -227,77 +222,6 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(mdcsrn: Callable, 
     assert "of 96 samples" in several.output
     assert several.stdout.splitlines()[-1] == "1 planned"
     assert files(scan.parent) == ["scan.nii.gz"]
-
-
-@pytest.fixture
-def study(tmp_path: Path, interpolated: np.ndarray, save_image: Callable) -> Path:
-    """Twelve files, three of them bad."""
-    folder = tmp_path / "study"
-    for number in range(9):
-        name = f"sub-{number:02d}_T1w.nii.gz"
-        save_image(interpolated * (1 + number), folder / ("deep" if number > 6 else ".") / name)
-    (folder / "text.nii.gz").write_text("no image")
-    save_image(np.full((8, 8, 8), np.nan, np.float32), folder / "nan.nii")
-    whole = (folder / "sub-00_T1w.nii.gz").read_bytes()
-    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
-    return folder
-
-
-def test_a_folder_with_bad_files(mdcsrn: Callable, study: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = mdcsrn("predict", study, "-o", out)
-    assert done.exit_code == 3
-    assert "3 of 12 cases failed" in done.stderr
-    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
-    for name, words in (("text", "text.nii.gz"), ("nan", "NaN"), ("truncated", "truncated")):
-        assert " failed " in rows[name]
-        assert words in rows[name]
-    assert " done " in rows["deep/sub-07_T1w"]
-    assert done.stdout.splitlines()[-1] == "9 done, 3 failed"
-    volumes = [name for name in files(out) if name.endswith("_sr.nii.gz")]
-    assert volumes == sorted(
-        [f"sub-{n:02d}_T1w_sr.nii.gz" for n in range(7)] + ["deep/sub-07_T1w_sr.nii.gz", "deep/sub-08_T1w_sr.nii.gz"]
-    )
-    assert not list(out.rglob(".*"))
-
-    before = {name: (out / name).stat().st_mtime_ns for name in files(out)}
-    again = mdcsrn("predict", study, "-o", out, "--resume")
-    assert again.exit_code == 3
-    assert again.stdout.splitlines()[-1] == "3 failed, 9 skipped"
-    assert {name: (out / name).stat().st_mtime_ns for name in files(out)} == before
-
-    quiet = mdcsrn("predict", study, "-o", out, "--resume", "--quiet")
-    assert quiet.stdout == ""
-    assert [line.split(": ")[0] for line in quiet.stderr.splitlines()] == ["failed"] * 3 + ["error"]
-
-
-def test_resume_does_again_what_changed(
-    mdcsrn: Callable, scan: Path, tmp_path: Path, save_image: Callable, interpolated: np.ndarray
-) -> None:
-    output = tmp_path / "out" / "scan_sr.nii.gz"
-
-    def status(*words: object) -> str:
-        done = mdcsrn("predict", scan, "-o", output.parent, "--resume", "--json", *words)
-        assert done.exit_code == 0, done.output
-        return str(json.loads(done.stdout)[0]["status"])
-
-    assert status() == "done"
-    whole, values = output.read_bytes(), nib.load(output).get_fdata()
-    assert status() == "skipped"
-    assert status("--max-memory", 3) == "skipped"  # no say in the voxels
-    output.write_bytes(whole[:-20] + bytes(20))  # damaged on the disk
-    assert status() == "done"
-    np.testing.assert_allclose(nib.load(output).get_fdata(), values, atol=0.1)  # of about 1000
-    output.with_name("scan_sr.json").unlink()  # a run that was killed before its record
-    assert status() == "done"
-    assert status("--region", "all") == "done"
-    assert status() == "done"  # other settings than those of the result that is there
-    other = tmp_path / "other.pt"
-    save_weights(other, MDCSRN(blocks=1, units=1, growth=4))
-    assert status("--model", other) == "done"
-    assert status() == "done"
-    save_image(interpolated + 1, scan)
-    assert status() == "done"
 
 
 @pytest.mark.parametrize(
@@ -330,32 +254,3 @@ def test_what_cannot_be_done_is_one_line(
     assert (done.exit_code, text in done.stderr) == (code, True), done.stderr
     assert code == 2 or done.stderr.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_a_folder_needs_a_folder(mdcsrn: Callable, study: Path, tmp_path: Path) -> None:
-    for words in ((), ("-o", tmp_path / "one.nii.gz")):
-        done = mdcsrn("predict", study, *words)
-        assert (done.exit_code, "-o FOLDER" in done.stderr) == (4, True)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.txt").write_text("nothing")
-    done = mdcsrn("predict", tmp_path / "empty", "-o", tmp_path / "out")
-    assert (done.exit_code, "no scan" in done.stderr) == (3, True)
-    assert not (tmp_path / "out").exists()
-
-
-def test_results_among_the_sources_are_left_out(mdcsrn: Callable, scan: Path) -> None:
-    assert mdcsrn("predict", scan).exit_code == 0
-    done = mdcsrn("predict", scan.parent, "-o", scan.parent / "again")
-    assert done.exit_code == 0, done.output
-    assert "results of earlier runs: 1" in done.stderr
-    assert done.stdout.splitlines()[-1] == "1 done"
-
-
-def test_names_with_control_characters_are_shown_escaped(
-    mdcsrn: Callable, tmp_path: Path, interpolated: np.ndarray, save_image: Callable
-) -> None:
-    save_image(interpolated, tmp_path / "in" / "a\x1b[31m\nb.nii.gz")
-    done = mdcsrn("predict", tmp_path / "in", "-o", tmp_path / "out")
-    assert done.exit_code == 0
-    assert "\x1b" not in done.output
-    assert "a\\x1b[31m\\nb" in done.stdout

@@ -133,3 +133,25 @@ def small(weights: Path) -> list[str]:
     """The command line's part that takes these weights."""
     options = [f"--network_def#{key}={value}" for key, value in SMALL.items()]
     return ["--checkpoint", str(weights), *options]
+
+
+@pytest.fixture
+def infer(run_bundle: Run, small: list[str], tmp_path: Path) -> Run:
+    """``infer(source, *options, output=...)``: the bundle's inference with the small weights."""
+
+    def run(source: Path | str, *options: object, output: Path | None = None) -> Done:
+        target = tmp_path / "out" if output is None else output
+        config = ("run", "--config_file", "configs/inference.yaml")
+        return run_bundle(*config, *small, f"--input={source}", f"--output_dir={target}", *options)
+
+    return run
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) if folder.exists() else []
+
+
+@pytest.fixture(scope="session")
+def files() -> Callable[[Path], list[str]]:
+    """Paths of the files below a folder, relative to it; none where there is no folder."""
+    return files_below
