@@ -5,26 +5,15 @@ Names are imported when they are asked for: the MONAI inferer brings MONAI along
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mdcsrn.lazy import attributes
 
 if TYPE_CHECKING:
     from mdcsrn.inference.inferer import ExactTiledInferer
     from mdcsrn.inference.pipeline import Prediction, predict
     from mdcsrn.inference.task import Plan, Task, make_plan
     from mdcsrn.inference.tiling import Tile, plan_core, plan_tiles
-
-_HOMES = {
-    "ExactTiledInferer": "inferer",
-    "Plan": "task",
-    "Prediction": "pipeline",
-    "Task": "task",
-    "Tile": "tiling",
-    "make_plan": "task",
-    "plan_core": "tiling",
-    "plan_tiles": "tiling",
-    "predict": "pipeline",
-}
 
 __all__ = [
     "ExactTiledInferer",
@@ -38,8 +27,17 @@ __all__ = [
     "predict",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = attributes(
+    __name__,
+    {
+        "ExactTiledInferer": "inferer",
+        "Plan": "task",
+        "Prediction": "pipeline",
+        "Task": "task",
+        "Tile": "tiling",
+        "make_plan": "task",
+        "plan_core": "tiling",
+        "plan_tiles": "tiling",
+        "predict": "pipeline",
+    },
+)

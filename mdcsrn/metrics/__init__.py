@@ -5,9 +5,9 @@ The shells are imported when they are asked for: they bring MONAI and Ignite alo
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mdcsrn.lazy import attributes
 from mdcsrn.metrics.band import band_error
 from mdcsrn.metrics.frequency import hfen, power_error, power_ratio
 from mdcsrn.metrics.legacy import legacy_metrics
@@ -39,8 +39,4 @@ __all__ = [
     "ssim_map",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.shells"), name)
+__getattr__ = attributes(__name__, dict.fromkeys((name for name in __all__ if name.startswith("HeadMask")), "shells"))
