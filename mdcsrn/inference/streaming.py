@@ -53,6 +53,28 @@ def example_of(slab: SlabMDCSRN, height: int, width: int) -> Tensors:
     return (x, valid, *(torch.zeros(shape) for shape in slab.state_shapes(height, width)))
 
 
+def slab_at(column: Tensor, slab: SlabMDCSRN, first: int, stop: int) -> tuple[Tensor, Tensor]:
+    """The next planes of a column, and which of those that the network looks at exist.
+
+    Args:
+        column: all planes of a volume within the column, shape (c, D, h, w).
+        slab: the network.
+        first: plane that the slab begins with; may lie outside the volume.
+        stop: plane from which on nothing is read.
+
+    Returns:
+        Planes [first, first + P), zero from `stop` on, shape (1, c, P, h, w), and `valid` of the network's call.
+    """
+    planes = slab.planes
+    new = column.new_zeros(1, slab.channels, planes, *column.shape[2:])
+    last = min(first + planes, stop)
+    if last > first:
+        new[0, :, : last - first] = column[:, first:last]
+    position = torch.arange(first - slab.context, first + planes)
+    valid = ((position >= 0) & (position < column.shape[1])).to(torch.float32)
+    return new, valid.view(1, 1, -1, 1, 1)
+
+
 def _run_column(
     volume: Tensor,
     result: Tensor,
@@ -62,17 +84,13 @@ def _run_column(
     progress: Callable[[int], None] | None,
 ) -> None:
     """Run through one column and write its kept part."""
-    planes, margin, depth = slab.planes, slab.lags[-1], volume.shape[1]
+    planes, margin = slab.planes, slab.lags[-1]
     (start, stop), (top, bottom), (left, right) = column.read
+    source = volume[:, :, top:bottom, left:right]
     _, _, *state = example_of(slab, bottom - top, right - left)
     for index in range(steps(column, planes, margin)):
         first = start + index * planes
-        new = volume.new_zeros(1, slab.channels, planes, bottom - top, right - left)
-        last = min(first + planes, stop)
-        if last > first:
-            new[0, :, : last - first] = volume[:, first:last, top:bottom, left:right]
-        position = torch.arange(first - slab.context, first + planes)
-        valid = ((position >= 0) & (position < depth)).to(torch.float32).view(1, 1, -1, 1, 1)
+        new, valid = slab_at(source, slab, first, stop)
         shares, *state = run((new, valid, *state))
         for block, lag in enumerate(slab.lags):
             share = shares[0, block * slab.channels : (block + 1) * slab.channels]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,25 @@ Calibrate = Callable[[nn.Module], Sequence[Tensors]]  # arguments of a network f
 PRECISIONS = ("int8", "bfloat16", "float16", "float32")
 
 
-class Backend(Protocol):
+@dataclass(frozen=True)
+class Job:
+    """What a network is prepared for.
+
+    Attributes:
+        example: tensors of the shapes that will come; their values do not count.
+        precision: one of :data:`PRECISIONS`.
+        threads: of the processor; None: all that the process may use.
+        small: the same arguments at a small size, run once to record the network's operations where the backend needs
+            that; None records with `example`, at the cost of a whole pass.
+    """
+
+    example: Tensors
+    precision: str
+    threads: int | None = None
+    small: Tensors | None = None
+
+
+class Backend(ABC):
     """One way to run a network.
 
     A network takes tensors and returns one or a tuple. Where it returns more than one, all but the first are *states*:
@@ -32,11 +51,13 @@ class Backend(Protocol):
     """
 
     name: str
-    device: torch.device
+    device: torch.device = torch.device("cpu")
 
+    @abstractmethod
     def available(self) -> str | None:
         """None where it can run here, else the reason, which names the package or the processor feature missing."""
 
+    @abstractmethod
     def precisions(self) -> tuple[str, ...]:
         """Those that make sense on this processor, fastest first."""
 
@@ -52,11 +73,10 @@ class Backend(Protocol):
 
         Args:
             module: network in evaluation mode; it stays as it is.
-            example: tensors of the shapes that will come; their values do not count.
+            example: see :class:`Job`, as for the others.
             precision: one of :meth:`precisions`.
-            threads: of the processor; None: all that the process may use.
-            small: the same arguments at a small size, run once to record the network's operations where the backend
-                needs that; None records with `example`, at the cost of a whole pass.
+            threads: of the processor.
+            small: arguments of a small size.
 
         Returns:
             Callable on tensors of those shapes. Its first result is float32 on `device`. Its results may live in
@@ -65,16 +85,17 @@ class Backend(Protocol):
         Raises:
             ConfigError: the precision is not one of :meth:`precisions`, or was not kept.
         """
+        if precision not in self.precisions():
+            raise ConfigError(
+                f"the backend {self.name} does not compute in {precision} here",
+                got=precision,
+                allowed=", ".join(self.precisions()),
+            )
+        return self._prepare(module, Job(example, precision, threads, small))
 
-
-def check_precision(backend: Backend, precision: str) -> None:
-    """Raise ConfigError for a precision that the backend does not offer here."""
-    if precision not in backend.precisions():
-        raise ConfigError(
-            f"the backend {backend.name} does not compute in {precision} here",
-            got=precision,
-            allowed=", ".join(backend.precisions()),
-        )
+    @abstractmethod
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
+        """What :meth:`compile` gives, for a precision that is offered."""
 
 
 def as_tuple(result: Tensor | Tensors) -> Tensors:

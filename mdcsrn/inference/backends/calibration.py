@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcsrn.inference.backends.base import Tensors, as_tuple
+from mdcsrn.inference.streaming import example_of, slab_at
 from mdcsrn.networks.slab import SlabMDCSRN
 
 AIR = 0.05  # mean of a piece, as a share of the volume's 99.9th percentile, below which it says nothing
@@ -26,25 +27,34 @@ def sample_columns(module: nn.Module, cells: Tensor, edge: int = 32, least: int 
     """
     slab = module if isinstance(module, SlabMDCSRN) else None
     turned = cells if slab is None else cells.movedim(1 + slab.axis, 1)
-    planes = min(edge, cells.shape[1]) if slab is None else slab.planes
-    depth, height, width = turned.shape[1:]
+    height, width = turned.shape[2:]
     rows, columns = min(edge, height), min(edge, width)
-    samples: list[tuple[float, Tensors]] = []
+    samples: list[Tensors] = []
+    found: list[Tensors] = []
     for share in (0.5, 0.3, 0.7):
         top, left = int((height - rows) * share), int((width - columns) * share)
-        state = () if slab is None else tuple(torch.zeros(shape) for shape in slab.state_shapes(rows, columns))
-        for first in range(0, max(depth - planes, 0) + 1, planes):
-            x = torch.zeros(1, cells.shape[0], planes, rows, columns)
-            piece = turned[:, first : first + planes, top : top + rows, left : left + columns]
-            x[0, :, : piece.shape[1]] = piece
-            arguments: Tensors = (x,)
-            if slab is not None:
-                position = torch.arange(first - slab.context, first + planes)
-                valid = ((position >= 0) & (position < depth)).float().view(1, 1, -1, 1, 1)
-                arguments = (x, valid, *state)
-                state = as_tuple(slab(*arguments))[1:]
-            samples.append((float(x.abs().mean()), arguments))
-        found = tuple(arguments for mean, arguments in samples if mean > AIR)
+        column = turned[:, :, top : top + rows, left : left + columns]
+        samples += _cubes(column, edge) if slab is None else _slabs(column, slab)
+        found = [sample for sample in samples if sample[0].abs().mean() > AIR]
         if len(found) >= least:
             break
-    return found or tuple(arguments for _, arguments in samples)
+    return tuple(found or samples)
+
+
+def _cubes(column: Tensor, edge: int) -> list[Tensors]:
+    """The column in pieces of `edge` planes, or of all that it has."""
+    depth = column.shape[1]
+    planes = min(edge, depth)
+    return [(column[None, :, first : first + planes].clone(),) for first in range(0, depth - planes + 1, planes)]
+
+
+def _slabs(column: Tensor, slab: SlabMDCSRN) -> list[Tensors]:
+    """Whole slabs of the column (one at least), each with the states that the ones before leave."""
+    depth = column.shape[1]
+    _, _, *state = example_of(slab, *column.shape[2:])
+    samples: list[Tensors] = []
+    for first in range(0, max(depth - slab.planes, 0) + 1, slab.planes):
+        arguments = (*slab_at(column, slab, first, depth), *state)
+        _, *state = as_tuple(slab(*arguments))
+        samples.append(arguments)
+    return samples

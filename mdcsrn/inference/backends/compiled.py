@@ -9,20 +9,19 @@ import shutil
 import torch
 from torch import nn
 
-from mdcsrn.inference.backends.base import Runner, Tensors, as_tuple, check_precision, threads_of
+from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors, as_tuple, threads_of
 from mdcsrn.inference.backends.eager import channels_last, last
 from mdcsrn.inference.backends.processor import has_bfloat16
 from mdcsrn.networks.precision import autocast
 
 
-class CompileBackend:
+class CompileBackend(Backend):
     """Inductor with frozen weights for one fixed set of shapes.
 
     Compiling takes from half a minute to minutes, more than it saves on one volume: it is for whoever asks for it.
     """
 
     name = "compile"
-    device = torch.device("cpu")
 
     def available(self) -> str | None:
         """A C++ compiler is needed: the one that ``CXX`` names, else g++ or clang++."""
@@ -35,25 +34,17 @@ class CompileBackend:
         """As the eager backend."""
         return ("bfloat16", "float32") if has_bfloat16() else ("float32",)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
-        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; the compiling happens here, in one first pass."""
-        check_precision(self, precision)
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
+        # The compiling happens here, in one first pass.
         network = channels_last(copy.deepcopy(module))
         compiled = torch.compile(network, dynamic=False, options={"freezing": True})
 
         # no_grad: freezing asks for it, and it must be the same in every call or the network is compiled again.
         @torch.no_grad()
         def run(inputs: Tensors) -> Tensors:
-            with threads_of(threads), autocast("cpu", precision):
+            with threads_of(job.threads), autocast("cpu", job.precision):
                 result = as_tuple(compiled(*map(last, inputs)))
             return (result[0].float(), *result[1:])
 
-        run(tuple(torch.zeros_like(tensor) for tensor in example))
+        run(tuple(torch.zeros_like(tensor) for tensor in job.example))
         return run

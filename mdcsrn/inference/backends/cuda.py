@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mdcsrn.inference.backends.base import Runner, Tensors, as_tuple, check_precision
+from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors, as_tuple
 from mdcsrn.inference.backends.eager import channels_last, last
 from mdcsrn.networks.precision import autocast
 
 
-class CudaBackend:
+class CudaBackend(Backend):
     """bfloat16 autocast, or float32 without TF32.
 
     Args:
@@ -37,27 +37,19 @@ class CudaBackend:
         fast = self.available() is None and torch.cuda.get_device_capability(self.device) >= (8, 0)
         return ("bfloat16", "float32") if fast else ("float32",)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
-        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; results and states stay on the GPU."""
-        check_precision(self, precision)
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
+        # Results and states stay on the GPU.
         network = channels_last(module).to(self.device)
 
         @torch.inference_mode()
         def run(inputs: Tensors) -> Tensors:
             # TF32 keeps 10 bits of float32's 23: not what is asked for.
             with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-                with autocast("cuda", precision):
+                with autocast("cuda", job.precision):
                     result = as_tuple(network(*(last(tensor.to(self.device)) for tensor in inputs)))
                 return (result[0].float(), *result[1:])
 
-        return self._graph(run, example) if self.graphs else run
+        return self._graph(run, job.example) if self.graphs else run
 
     @torch.inference_mode()
     def _graph(self, run: Runner, example: Tensors) -> Runner:

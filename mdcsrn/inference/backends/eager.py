@@ -7,12 +7,12 @@ import copy
 import torch
 from torch import nn
 
-from mdcsrn.inference.backends.base import Runner, Tensors, as_tuple, check_precision, threads_of
+from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors, as_tuple, threads_of
 from mdcsrn.inference.backends.processor import has_bfloat16
 from mdcsrn.networks.precision import autocast
 
 
-class EagerBackend:
+class EagerBackend(Backend):
     """Plain calls; for bfloat16 autocast: convolutions in bfloat16, the rest as they are.
 
     Args:
@@ -20,7 +20,6 @@ class EagerBackend:
     """
 
     name = "eager"
-    device = torch.device("cpu")
 
     def __init__(self, channels_last: bool = True) -> None:
         self.channels_last = channels_last
@@ -33,22 +32,13 @@ class EagerBackend:
         """Bfloat16 only where the processor multiplies it; emulated, it is slower than float32."""
         return ("bfloat16", "float32") if has_bfloat16() else ("float32",)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
-        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; nothing is compiled."""
-        check_precision(self, precision)
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
         network = channels_last(module) if self.channels_last else copy.deepcopy(module).eval()
         order = last if self.channels_last else torch.Tensor.contiguous
 
         @torch.inference_mode()
         def run(inputs: Tensors) -> Tensors:
-            with threads_of(threads), autocast("cpu", precision):
+            with threads_of(job.threads), autocast("cpu", job.precision):
                 result = as_tuple(network(*(order(tensor) for tensor in inputs)))
             return (result[0].float(), *result[1:])
 

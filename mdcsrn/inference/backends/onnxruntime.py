@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from mdcsrn.inference.backends.base import Runner, Tensors, check_precision
+from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """The processor's provider has neither bfloat16 nor 8-bit kernels for 3D convolutions: float32 alone."""
 
     name = "onnxruntime"
-    device = torch.device("cpu")
 
     def available(self) -> str | None:
         """``onnx`` writes the model, ``onnxruntime`` runs it."""
@@ -30,24 +29,15 @@ class OnnxRuntimeBackend:
         """float32."""
         return ("float32",)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
-        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`."""
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
         import onnxruntime
 
-        check_precision(self, precision)
-        names = [f"input{index}" for index in range(len(example))]
+        names = [f"input{index}" for index in range(len(job.example))]
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_threads()
+        options.intra_op_num_threads = job.threads or usable_threads()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
-            _export(module, example, small, names), options, providers=["CPUExecutionProvider"]
+            _export(module, job.example, job.small, names), options, providers=["CPUExecutionProvider"]
         )
 
         def run(inputs: Tensors) -> Tensors:

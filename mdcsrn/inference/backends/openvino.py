@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.apart import apart
-from mdcsrn.inference.backends.base import PRECISIONS, Calibrate, Runner, Tensors, check_precision
+from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Backend):
     """OpenVINO's processor plugin.
 
     Left alone it takes bfloat16 on some processors, and asked for float16 it takes bfloat16 where there is no float16:
@@ -33,7 +33,6 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
-    device = torch.device("cpu")
 
     def __init__(self, calibrate: Calibrate | None = None) -> None:
         self.calibrate = calibrate
@@ -53,28 +52,19 @@ class OpenVinoBackend:
             found.add("int8")
         return tuple(precision for precision in PRECISIONS if precision in found)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
-        """See :meth:`mdcsrn.inference.backends.base.Backend.compile`; states are kept in the network's precision."""
-        check_precision(self, precision)
-        hint = HINTS.get(precision, "f32")
-        if precision == "int8":
-            model = fix_shapes(self._quantise(module, small), example)
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
+        hint = HINTS.get(job.precision, "f32")
+        if job.precision == "int8":
+            model = fix_shapes(self._quantise(module, job.small), job.example)
             hint = "bf16" if "bfloat16" in self.precisions() else "f32"  # of the layers that stay out of it
         else:
-            model = convert(module, example, small)
+            model = convert(module, job.example, job.small)
         states = len(model.outputs) - 1
-        if states:
+        if states:  # kept in the network's precision
             model = _keep_states(model, states, hint)
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
-            "INFERENCE_NUM_THREADS": threads or usable_threads(),
+            "INFERENCE_NUM_THREADS": job.threads or usable_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
         }
@@ -83,7 +73,7 @@ class OpenVinoBackend:
         if kept != hint:
             raise ConfigError(
                 f"openvino computes in {kept} where {hint} was asked for",
-                got=precision,
+                got=job.precision,
                 allowed=", ".join(self.precisions()),
             )
         return _OpenVinoRunner(compiled, states)
