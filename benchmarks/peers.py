@@ -223,7 +223,6 @@ class MonaiSwinUNETR(Peer):
     multiple = (32, 32, 32)
     margin = (64, 64, 64)
     exact = False
-    bytes_per_voxel = 2048.0
 
     def __init__(self, feature_size: int = 24, depths: Sequence[int] = (2, 2, 2, 2)) -> None:
         super().__init__({"feature_size": feature_size, "depths": list(depths)})

@@ -1,114 +1,158 @@
-"""Figures of trained weights on real scans: the bundle's evaluation at several settings, as Markdown.
+"""Every table of quality from weights and data: baselines, our networks and peers, one evaluation for all.
 
-    python benchmarks/quality.py --data FOLDER_WITH_INDEX_TSV [--checkpoint model.pt ...] [--section test]
-    python benchmarks/quality.py --datalist DATALIST.json ...
+    python benchmarks/quality.py --data FOLDER                              the shipped weights, on the test section
+    python benchmarks/quality.py --data FOLDER --weights mine=model.pt      and others
+    python benchmarks/quality.py --data FOLDER --train [--only ours unet]   train the contestants first, or go on
 
-Runs ``python -m monai.bundle run evaluating`` for each checkpoint and setting and prints, for each, the gain of every
-subject over zero-filling and the mean of every method. Writes ``quality.md`` and the evaluations to --output.
+Everything lies under --output: trained contestants in train/ (those that are there are judged along), figures of single
+subjects in figures/ (what is there is not measured again), and quality.md, per_subject.csv, quality.json. The test
+section is for the end: choose on validation.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import statistics
-import subprocess
-import sys
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from machine import allocator_environment, machine
+import yaml
+from cohort import make_datalist, series_of
+from contestants import BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
+from judge import BASE, FIGURES, SETTINGS, How, Method, baseline_methods, judge, reference_facts
+from machine import machine
+from study import Row, make_rows, signed_ranks
+from tables import markdown, per_subject
 
-from mdcsrn.data.datalist import SplitRule, build_datalist, find_images, write_datalist
-from mdcsrn.data.split import read_subjects_table
-from mdcsrn.files import atomic_write_text, sha256
+from mdcsrn.data.datalist import load_datalist
+from mdcsrn.errors import ConfigError, MdcsrnError
+from mdcsrn.files import atomic_write_text
 
-ROOT = Path(__file__).resolve().parents[1]
-BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
-SETTINGS = {
-    "2x2 (2,2,1)": {"reduction": [2, 2, 1], "window": "box", "noise": 0.0},
-    "2x2 (1,2,2)": {"reduction": [1, 2, 2], "window": "box", "noise": 0.0},
-}
-Rows = list[dict[str, str]]
+SPECIALIST = tuple(name for name in SETTINGS if name.startswith("2x2"))
+SHIPPED = {"model": "mDCSRN universal L1 (shipped)", "gan": "mDCSRN universal GAN (shipped)"}
 
 
-def main() -> None:
-    """Evaluate and print."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train where asked for, judge, write."""
+    options = parse(arguments)
+    output: Path = options.output.resolve()
+    datalist = options.datalist.resolve() if options.datalist else make_datalist(options.data.resolve(), output)
+    if options.train:
+        knobs = {name: yaml.safe_load(value) for name, value in map(_pair, options.knob)}
+        for name in options.only or CONTESTANTS:
+            print(f"training {name}", flush=True)
+            train(CONTESTANTS[name], datalist, output / "train", options.steps_scale, knobs)
+    methods = [*baseline_methods(), *networks(options, output / "train")]
+    methods = [_at(method, options.settings) for method in methods]
+    entries = load_datalist(datalist, options.section)[: options.subjects]
+    seen = {series_of(entry) for entry in load_datalist(datalist, "training")}
+    how = How(options.precision, options.backend, options.max_memory)
+    facts = {entry["subject"]: reference_facts(entry, output / "figures") for entry in entries}
+    rows = make_rows(judge(methods, entries, output / "figures", how), methods, facts)
+    write(output, rows, methods, facts, entries, seen, options)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="folder of T1w scans with INDEX.tsv, whose split is used")
     source.add_argument("--datalist", type=Path, help="datalist JSON")
-    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[BUNDLE / "models" / "model.pt"])
     parser.add_argument("--section", default="test", help="section of the datalist")
+    parser.add_argument("--subjects", type=int, help="only the first so many")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE", help="more networks, at every setting")
+    parser.add_argument("--main", help="network whose subjects and scanners are shown; default: model, else the first")
+    parser.add_argument("--no-shipped", action="store_true", help="leave the weights of the bundle out")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", default=list(SETTINGS),
+                        help=f"of: {', '.join(BASE)}; each also with ', noise ...' and ', Hamming'")  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--backend", default="auto", help="of mDCSRN")
+    parser.add_argument("--max-memory", type=float, default=8.0, help="GiB for a network")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "quality")
-    options = parser.parse_args()
-    output = options.output.resolve()
-    datalist = options.datalist.resolve() if options.datalist else from_index(options.data.resolve(), output)
-
-    text = [f"Machine: {json.dumps(machine())}", ""]
-    for checkpoint in options.checkpoint:
-        for name, degradation in SETTINGS.items():
-            folder = output / checkpoint.stem / name.split()[1].strip("()").replace(",", "-")
-            evaluate(checkpoint.resolve(), degradation, datalist, options.section, options.precision, folder)
-            with (folder / "per_subject.csv").open(newline="") as stream:
-                rows = list(csv.DictReader(stream))
-            text += [f"### {checkpoint.name} (sha256 {sha256(checkpoint)[:12]}), {name}, {options.precision}", ""]
-            text += [*gains(rows), "", *means(rows), ""]
-    atomic_write_text(output / "quality.md", "\n".join(text))
-    print("\n".join(text))
+    training = parser.add_argument_group("training")
+    training.add_argument("--train", action="store_true", help="train the contestants, each to its end, in their order")
+    training.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=", ".join(CONTESTANTS))
+    training.add_argument("--steps-scale", type=float, default=1.0, help="of every contestant's steps")
+    training.add_argument("--knob", nargs="+", default=[], metavar="NAME=VALUE", help="of the training config")
+    return parser.parse_args(arguments)
 
 
-def from_index(folder: Path, output: Path) -> Path:
-    """Datalist of the T1w scans of a folder with INDEX.tsv, with that table's split."""
-    images = [path for path in find_images(folder) if "t1w" in path.relative_to(folder).parts]
-    rule = SplitRule({}, table=read_subjects_table(folder / "INDEX.tsv"))
-    content, _ = build_datalist(images, folder, output, rule, "T1w")
-    return write_datalist(content, output / "datalist.json")
+def networks(options: argparse.Namespace, trained: Path) -> list[Method]:
+    """Networks to judge: the shipped ones, those that were trained here, those that were given."""
+    found = []
+    for name, title in SHIPPED.items():
+        path = BUNDLE / "models" / f"{name}.pt"
+        if path.is_file() and not options.no_shipped:
+            found.append(Method(name, title, "ours", tuple(SETTINGS), path))
+    for name, contestant in CONTESTANTS.items():
+        record = trained / name / DONE
+        if record.is_file():
+            family, where = (
+                "ours" if contestant.ours else "peer",
+                tuple(SETTINGS) if contestant.universal else SPECIALIST,
+            )
+            voxels = json.loads(record.read_text())["voxels"]
+            found.append(Method(name, contestant.title, family, where, trained / name / WEIGHTS, voxels))
+    for name, path in map(_pair, options.weights):
+        found.append(Method(name, name, "ours", tuple(SETTINGS), Path(path).resolve()))
+    names = [method.name for method in found]
+    if len(set(names)) < len(names):
+        raise ConfigError("two networks of one name", got=", ".join(names), remedy="give another NAME=FILE")
+    return found
 
 
-def evaluate(
-    checkpoint: Path, degradation: dict[str, object], datalist: Path, section: str, precision: str, folder: Path
+def write(
+    output: Path,
+    rows: Sequence[Row],
+    methods: Sequence[Method],
+    facts: Mapping[str, Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    seen: set[str],
+    options: argparse.Namespace,
 ) -> None:
-    """One run of the bundle's evaluation."""
-    settings = {"checkpoint": checkpoint, "datalist": datalist, "section": section, "output_dir": folder}
-    settings |= {"precision": precision, "degradation": json.dumps(degradation)}
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "evaluating"]
-    command += ["--config_file", "configs/evaluate.yaml"]
-    for name, value in settings.items():
-        command += [f"--{name}", str(value)]
-    subprocess.run(command, cwd=BUNDLE, env=allocator_environment(), check=True, stdout=subprocess.DEVNULL)
+    """The three files, and the Markdown to the terminal."""
+    ours = [method for method in methods if method.family == "ours"]
+    main = next((m.title for m in ours if m.name == options.main), ours[0].title if ours else "")
+    facts_of_run = {"machine": machine(), "section": options.section, "precision": options.precision}
+    text = f"Machine: {json.dumps(facts_of_run)}\n\n" + markdown(rows, methods, facts, entries, seen, main)
+    present = [name for name in SETTINGS if any(row["setting"] == name for row in rows)]
+    content = {
+        **facts_of_run,
+        "version": FIGURES,
+        "settings": {name: SETTINGS[name].to_dict() for name in present},
+        "weights": {method.title: method.key for method in methods if method.weights},
+        "references": list(facts.values()),
+        "tests": {name: signed_ranks(rows, name) for name in present},
+        "rows": [{key: _finite(value) for key, value in row.items()} for row in rows],
+    }
+    atomic_write_text(output / "per_subject.csv", per_subject(rows))
+    atomic_write_text(output / "quality.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(output / "quality.md", text)
+    print(text)
 
 
-def gains(rows: Rows) -> list[str]:
-    """Head-mask PSNR of zero-filled and of SR for each subject."""
-    head = {(row["subject"], row["method"]): float(row["psnr"]) for row in rows if row["region"] == "head"}
-    lines = ["| subject | zero-filled dB | SR without consistency dB | SR dB | gain dB |", "|---|---|---|---|---|"]
-    for subject in dict.fromkeys(row["subject"] for row in rows):
-        zero, raw, sr = (head[subject, m] for m in ("zero-filled", "SR without consistency", "SR"))
-        lines.append(f"| {subject} | {zero:.2f} | {raw:.2f} | {sr:.2f} | {sr - zero:+.2f} |")
-    return lines
+def _at(method: Method, chosen: Sequence[str]) -> Method:
+    """The same method at those of its settings that were asked for."""
+    kept = tuple(name for name in method.settings if name in chosen)
+    return Method(method.name, method.title, method.family, kept, method.weights, method.voxels)
 
 
-def means(rows: Rows) -> list[str]:
-    """Mean ± SD of each method in both regions."""
-    lines = ["| region | method | PSNR dB | SSIM | NRMSE | band error |", "|---|---|---|---|---|---|"]
-    for region in ("head", "volume"):
-        for method in dict.fromkeys(row["method"] for row in rows):
-            chosen = [row for row in rows if row["region"] == region and row["method"] == method]
-            cells = [spread([float(row[m]) for row in chosen], d) for m, d in FIGURES.items()]
-            lines.append(f"| {region} | {method} | {' | '.join(cells)} |")
-    return lines
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise ConfigError("NAME=VALUE is wanted", got=text)
+    return name, value
 
 
-FIGURES = {"psnr": 2, "ssim": 4, "nrmse": 4, "band_error": 3}
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Mean ± sample SD."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MdcsrnError as error:
+        raise SystemExit(f"error: {error}") from error

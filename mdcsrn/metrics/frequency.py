@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -92,8 +93,8 @@ def power_ratio(
         shells: how many, of equal width.
 
     Returns:
-        One ratio for each shell that holds a frequency that was not measured, from the centre out; ``nan`` where the
-        reference has no power there.
+        One ratio for each shell, from the centre out; ``nan`` where a shell holds no frequency that was not measured,
+        or the reference has no power there.
 
     Raises:
         GeometryError: shapes differ.
@@ -114,8 +115,7 @@ def power_ratio(
     if not bool(left_out.any()):
         raise DataError("no frequency below Nyquist is left out of the measured band", got=spec.reduction)
     powers = [_shell_powers(volume, mask, left_out, number, shells) for volume in (prediction, reference)]
-    count = torch.bincount(number[left_out], minlength=shells)
-    return [float(x / y) if y else math.nan for x, y, c in zip(*powers, count, strict=True) if c]
+    return [float(x / y) if y else math.nan for x, y in zip(*powers, strict=True)]
 
 
 def power_error(
@@ -125,8 +125,13 @@ def power_error(
 
     A ratio below 1e-4 counts as 1e-4 (40 dB, what a zero-filled volume gets); arguments and errors as there.
     """
-    ratios = power_ratio(prediction, reference, spec, mask, shells)
-    return math.fsum(abs(10 * math.log10(max(ratio, FLOOR))) for ratio in ratios) / len(ratios)
+    return mean_log_ratio(power_ratio(prediction, reference, spec, mask, shells))
+
+
+def mean_log_ratio(ratios: Sequence[float]) -> float:
+    """The same, dB, of ratios that are there already; those that are not defined are left out."""
+    found = [max(ratio, FLOOR) for ratio in ratios if not math.isnan(ratio)]
+    return math.fsum(abs(10 * math.log10(ratio)) for ratio in found) / len(found) if found else math.nan
 
 
 def _shell_powers(volume: Tensor, mask: Tensor | None, left_out: Tensor, number: Tensor, shells: int) -> Tensor:

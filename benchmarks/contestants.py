@@ -1,0 +1,186 @@
+"""Who takes part in the benchmark, as data, and how each is trained: one engine, one data set, the same knobs for all.
+
+All train with the knobs of ``configs/universal.yaml`` and its changes of contrast, shading and resolution; but for the
+universal model the degradation is the 2x2 box alone, on a random pair of axes. Networks of up to twice the work of ours
+per voxel see the same number of voxels; a heavier one gets the same work (so it sees fewer, and the table says so).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import peers  # noqa: F401 - enters the peers into the catalogue of networks
+from machine import allocator_environment
+from work import flops_per_voxel
+
+from mdcsrn.engines import Schedule
+from mdcsrn.errors import ConfigError
+from mdcsrn.files import atomic_write_text, read_mapping
+from mdcsrn.networks import MDCSRN, build_network
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
+CONFIGS = ("configs/train.yaml", "configs/universal.yaml")
+STEPS = 8000  # of a specialist, at --steps-scale 1: batches of 4 patches of 32^3, 1.05e9 voxels
+VALIDATIONS = 8  # in a run
+HEAVY = 2.0  # times our work per voxel: above it, same work instead of same voxels
+WEIGHTS, DONE, OVERLAY = "model.pt", "trained.json", "contestant.json"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One network of the benchmark.
+
+    Attributes:
+        name: of its folder and on the command line.
+        title: in the tables.
+        network: name and constructor arguments.
+        ours: one of our variants; peers are what ours are tested against.
+        universal: trained on random reductions, windows and noise, and so judged at every setting.
+        parent: the contestant whose weights it starts from; it is then trained against the critic alone.
+        knobs: of the training config, beyond those that all share.
+    """
+
+    name: str
+    title: str
+    network: Mapping[str, Any]
+    ours: bool = False
+    universal: bool = False
+    parent: str = ""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def mdcsrn(residual: bool = True, space_to_depth: list[int] | None = None) -> dict[str, Any]:
+    """Our network, b4u4 k16."""
+    return {"name": "MDCSRN", "arguments": {"residual": residual, "space_to_depth": space_to_depth}}
+
+
+def peer(name: str) -> dict[str, Any]:
+    """A peer with its own default size."""
+    return {"name": name, "arguments": {}}
+
+
+CRITIC = {"critic_warmup": 400, "adversarial_steps": 400, "critic_per_generator": 3, "extra_critic_steps": 0}
+CONTESTANTS = {
+    entry.name: entry
+    for entry in (
+        Contestant("published", "mDCSRN as published (no residual)", mdcsrn(residual=False), ours=True),
+        Contestant("ours", "mDCSRN, residual", mdcsrn(), ours=True),
+        Contestant(
+            "ours-gan", "mDCSRN, residual, WGAN-GP", mdcsrn(), ours=True, parent="ours",
+            knobs={**CRITIC, "adversarial_rate": 2.0e-5, "critic_rate": 1.0e-4},
+        ),
+        Contestant("ours-s2d-122", "mDCSRN, space-to-depth 1x2x2", mdcsrn(space_to_depth=[1, 2, 2]), ours=True),
+        Contestant("ours-s2d-222", "mDCSRN, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True),
+        Contestant(
+            "universal", "mDCSRN universal, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True,
+            universal=True,
+        ),
+        Contestant("srcnn", "SRCNN-3D 9-1-5, 64-32", peer("SRCNN3D")),
+        Contestant("srresnet", "SRResNet-3D 8x32", peer("SRResNet3D")),
+        Contestant("edsr", "EDSR-3D 16x32", peer("EDSR3D")),
+        Contestant("rrdbnet", "RRDBNet-3D 3x32, growth 16", peer("RRDBNet3D")),
+        Contestant("unet", "MONAI UNet 64-128-256-512", peer("MonaiUNet")),
+        Contestant("swinunetr", "MONAI SwinUNETR 24", peer("MonaiSwinUNETR")),
+    )
+}  # fmt: skip
+
+
+def planned_steps(contestant: Contestant, scale: float = 1.0) -> int:
+    """Generator steps with the voxel loss: the rule of this module's first lines."""
+    if contestant.parent:
+        return 0
+    if contestant.universal:
+        return max(1, round(scale * read_mapping(BUNDLE / CONFIGS[1])["voxel_steps"]))
+    heavier = flops_per_voxel(build_network(contestant.network)) / flops_per_voxel(MDCSRN())
+    return max(1, round(scale * STEPS / (heavier if heavier > HEAVY else 1.0)))
+
+
+def overlay(
+    contestant: Contestant, folder: Path, scale: float = 1.0, knobs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What is laid over the two config files for a contestant.
+
+    Args:
+        contestant: who.
+        folder: of all training runs; the parent's weights lie there.
+        scale: of the steps.
+        knobs: of the config, last of all.
+
+    Returns:
+        Plain values.
+    """
+    universal = read_mapping(BUNDLE / CONFIGS[1])
+    module = "mdcsrn.networks" if contestant.network["name"] == "MDCSRN" else "peers"
+    values: dict[str, Any] = {
+        "network_def": {"_target_": f"{module}.{contestant.network['name']}", **contestant.network["arguments"]},
+    }
+    if not contestant.universal:
+        stages = universal["train#degrade"]["transforms"]
+        (place,) = (i for i, stage in enumerate(stages) if stage["_target_"] == "OneOf")
+        low_pass = {"_target_": "mdcsrn.transforms.RandKSpaceLowPassd", "keys": "image"}
+        stages[place] = {**low_pass, "reduction": [2, 2], "axes": "pair"}
+        values["train#degrade"] = {"_target_": "Compose", "transforms": stages}
+    values |= {"voxel_steps": planned_steps(contestant, scale), "critic_warmup": 0, "adversarial_steps": 0}
+    if contestant.parent:
+        values["start"] = str(folder / contestant.parent / WEIGHTS)
+    for name, value in contestant.knobs.items():
+        values[name] = max(1, round(scale * value)) if name in ("critic_warmup", "adversarial_steps") else value
+    schedule = Schedule(**{f.name: values[f.name] for f in fields(Schedule) if f.name in values})
+    values["epoch_length"] = max(math.ceil(schedule.total_steps / VALIDATIONS), min(schedule.total_steps, VALIDATIONS))
+    return {**values, **(knobs or {})}
+
+
+def train(
+    contestant: Contestant, datalist: Path, folder: Path, scale: float = 1.0, knobs: Mapping[str, Any] | None = None
+) -> Path:
+    """Train a contestant, or go on where its last checkpoint stands, or do nothing where it is trained already.
+
+    Args:
+        contestant: who.
+        datalist: JSON.
+        folder: of all training runs; this one's is `folder` / its name.
+        scale: of the steps.
+        knobs: see :func:`overlay`.
+
+    Returns:
+        Its weights.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings, or the parent is not trained.
+        SystemExit: the training failed.
+    """
+    output = folder / contestant.name
+    wanted = json.dumps(overlay(contestant, folder, scale, knobs), indent=2) + "\n"
+    record = output / OVERLAY
+    if record.is_file() and record.read_text() != wanted:
+        raise ConfigError(f"{output} holds a run with other settings", remedy="remove it, or give another --output")
+    if contestant.parent and not (folder / contestant.parent / DONE).is_file():
+        raise ConfigError(f"{contestant.name} starts from {contestant.parent}, which is not trained", remedy="train it")
+    if (output / DONE).is_file():
+        return output / WEIGHTS
+    atomic_write_text(record, wanted)
+    files = ",".join(f"'{name}'" for name in (*CONFIGS, record))
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", "--config_file", f"[{files}]"]
+    command += ["--datalist", str(datalist), "--output_dir", str(output)]
+    path = os.pathsep.join(filter(None, (str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command, cwd=BUNDLE, env={**allocator_environment(), "PYTHONPATH": path}, check=False)
+    if done.returncode:
+        raise SystemExit(f"error: the training of {contestant.name} ended with exit code {done.returncode}")
+    atomic_write_text(output / DONE, json.dumps({"voxels": seen_voxels(json.loads(wanted))}) + "\n")
+    return output / WEIGHTS
+
+
+def seen_voxels(values: Mapping[str, Any]) -> int:
+    """Voxels that a run's generator learns from: updates x patches x voxels of a patch."""
+    knobs = {**read_mapping(BUNDLE / CONFIGS[0]), **read_mapping(BUNDLE / CONFIGS[1]), **values}
+    updates = knobs["voxel_steps"] + knobs["adversarial_steps"]
+    return int(updates * knobs["batch_size"] * knobs["patch_size"] ** 3)
