@@ -5,12 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One thread of arithmetic in each test process, and as many processes as there are cores.
 JOBS ?= auto
-# UTF-8 whatever a library does to the locale of a test process.
+# UTF-8 whatever a library does to the locale of a test process. A lost worker ends the run: pytest-xdist would wait for
+# ever after replacing it.
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --max-worker-restart 0 --dist loadfile
-
-# In a process of its own: after hundreds of other tests OpenVINO's cases there end in a crash of the interpreter, whose
-# cause is not known yet. A lost worker ends the run, since pytest-xdist would wait for ever after replacing it.
-APART := tests/inference/test_backends.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long lint format constraints clean
@@ -38,8 +35,7 @@ lint: $(STAMP)  ## style, types and the arrows between packages
 	$(BIN)/lint-imports
 
 test: lint  ## lint, then every test that is not marked long
-	$(PYTEST) -m "not long" --ignore $(APART)
-	$(PYTEST) -n 0 -m "not long" $(APART)
+	$(PYTEST) -m "not long"
 
 # Long tests run one after another: several start processes of their own. Status 5 says that none was collected.
 test-long: $(STAMP)  ## the tests marked long

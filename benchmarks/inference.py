@@ -1,6 +1,6 @@
 """What makes inference fast, step by step, on one head volume: the table of benchmarks/inference.md.
 
-    python benchmarks/inference.py [--size 256 320 320] [--threads 2] [--network plain] [--rows baseline predict]
+    python benchmarks/inference.py [--size 256 320 320] [--threads 2] [--network shipped] [--rows baseline predict]
 
 Each row is a process of its own and its result a file under runs/, so that a run can be cut off and goes on; a row that
 is there is not measured again (--again). The volume is a real head where there is one (../shared/data or --scan),
@@ -49,6 +49,7 @@ PREDICT = {
     "predict": [],
     "predict, float32": ["--backend", "openvino", "--precision", "float32"],
 }
+RANDOM = {"plain": None, "space_to_depth": (1, 2, 2)}  # networks without shipped weights: entry of each
 ROWS = ("peak", "baseline", *ENGINE, *HUGE, *PREDICT)
 
 
@@ -56,8 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs=3, type=int, default=(256, 320, 320), metavar=("D", "H", "W"))
     parser.add_argument("--threads", type=int, default=usable_threads())
-    parser.add_argument("--network", choices=("plain", "space_to_depth"), default="plain")
-    parser.add_argument("--weights", type=Path, help="default: the shipped ones; random ones for space_to_depth")
+    parser.add_argument("--network", choices=("shipped", *RANDOM), default="shipped")
+    parser.add_argument("--weights", type=Path, help="of that network; default: the shipped ones, else random ones")
     parser.add_argument("--scan", type=Path, default=SCAN)
     parser.add_argument("--rows", nargs="+", metavar="ROW", help=f"only these: {'; '.join(ROWS)}")
     parser.add_argument("--windows", type=int, default=4, help="of the baseline that are run")
@@ -127,15 +128,15 @@ def fit(array: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 
 def find_weights(folder: Path, options: argparse.Namespace) -> Path:
-    """Weights to measure with; a random space-to-depth network changes the image by about as much as a trained one."""
+    """Weights to measure with; a random network of this kind changes the image by about as much as a trained one."""
     if options.weights is not None:
         return options.weights.resolve()
-    if options.network == "plain":
+    if options.network == "shipped":
         return find_model().path
     path = folder / "random.pt"
     if not path.is_file():
         torch.manual_seed(0)
-        network = MDCSRN(space_to_depth=(1, 2, 2))
+        network = MDCSRN(space_to_depth=RANDOM[options.network])
         torch.nn.init.normal_(network.recon.weight, std=1e-3)
         save_weights(path, network)
     return path
