@@ -1,8 +1,8 @@
 """Who takes part in the benchmark, as data, and how each is trained: one engine, one data set, the same knobs for all.
 
-All train with the knobs of ``configs/universal.yaml`` and its changes of contrast, shading and resolution; but for the
-universal model the degradation is the 2x2 box alone, on a random pair of axes. Networks of up to twice the work of ours
-per voxel see the same number of voxels; a heavier one gets the same work (so it sees fewer, and the table says so).
+All train by ``configs/specialist.yaml``: 2x2 on a random pair of axes, with random contrast, shading and resolution;
+the universal model goes on from ours by ``configs/universal.yaml``. Networks of up to twice the work of ours per voxel
+see the same number of voxels; a heavier one gets the same work (so it sees fewer, and the table says so).
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from mdcsrn.networks import MDCSRN, build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
-CONFIGS = ("configs/train.yaml", "configs/universal.yaml")
+CONFIGS = ("configs/train.yaml", "configs/specialist.yaml")
+UNIVERSAL = "configs/universal.yaml"
 STEPS = 8000  # of a specialist, at --steps-scale 1: batches of 4 patches of 32^3, 1.05e9 voxels
 VALIDATIONS = 8  # in a run
 HEAVY = 2.0  # times our work per voxel: above it, same work instead of same voxels
+SHARED = {"rate_final": 0.02, "ema_decay": 0.998}  # the specialist's own values are those of a first stage
 WEIGHTS, DONE, OVERLAY = "model.pt", "trained.json", "contestant.json"
 
 
@@ -45,7 +47,7 @@ class Contestant:
         network: name and constructor arguments.
         ours: one of our variants; peers are what ours are tested against.
         universal: trained on random reductions, windows and noise, and so judged at every setting.
-        parent: the contestant whose weights it starts from; it is then trained against the critic alone.
+        parent: the contestant whose weights it starts from.
         knobs: of the training config, beyond those that all share.
     """
 
@@ -56,6 +58,11 @@ class Contestant:
     universal: bool = False
     parent: str = ""
     knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        """Config files, in the bundle's folder."""
+        return (*CONFIGS, UNIVERSAL) if self.universal else CONFIGS
 
 
 def mdcsrn(residual: bool = True, space_to_depth: list[int] | None = None) -> dict[str, Any]:
@@ -68,7 +75,13 @@ def peer(name: str) -> dict[str, Any]:
     return {"name": name, "arguments": {}}
 
 
-CRITIC = {"critic_warmup": 400, "adversarial_steps": 400, "critic_per_generator": 3, "extra_critic_steps": 0}
+CRITIC = {
+    "voxel_steps": 0,
+    "critic_warmup": 400,
+    "adversarial_steps": 400,
+    "critic_per_generator": 3,
+    "extra_critic_steps": 0,
+}
 CONTESTANTS = {
     entry.name: entry
     for entry in (
@@ -82,7 +95,7 @@ CONTESTANTS = {
         Contestant("ours-s2d-222", "mDCSRN, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True),
         Contestant(
             "universal", "mDCSRN universal, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True,
-            universal=True,
+            universal=True, parent="ours-s2d-222",
         ),
         Contestant("srcnn", "SRCNN-3D 9-1-5, 64-32", peer("SRCNN3D")),
         Contestant("srresnet", "SRResNet-3D 8x32", peer("SRResNet3D")),
@@ -96,10 +109,10 @@ CONTESTANTS = {
 
 def planned_steps(contestant: Contestant, scale: float = 1.0) -> int:
     """Generator steps with the voxel loss: the rule of this module's first lines."""
-    if contestant.parent:
-        return 0
+    if "voxel_steps" in contestant.knobs:
+        return int(contestant.knobs["voxel_steps"])
     if contestant.universal:
-        return max(1, round(scale * read_mapping(BUNDLE / CONFIGS[1])["voxel_steps"]))
+        return max(1, round(scale * read_mapping(BUNDLE / UNIVERSAL)["voxel_steps"]))
     heavier = flops_per_voxel(build_network(contestant.network)) / flops_per_voxel(MDCSRN())
     return max(1, round(scale * STEPS / (heavier if heavier > HEAVY else 1.0)))
 
@@ -118,22 +131,14 @@ def overlay(
     Returns:
         Plain values.
     """
-    universal = read_mapping(BUNDLE / CONFIGS[1])
     module = "mdcsrn.networks" if contestant.network["name"] == "MDCSRN" else "peers"
-    values: dict[str, Any] = {
-        "network_def": {"_target_": f"{module}.{contestant.network['name']}", **contestant.network["arguments"]},
-    }
-    if not contestant.universal:
-        stages = universal["train#degrade"]["transforms"]
-        (place,) = (i for i, stage in enumerate(stages) if stage["_target_"] == "OneOf")
-        low_pass = {"_target_": "mdcsrn.transforms.RandKSpaceLowPassd", "keys": "image"}
-        stages[place] = {**low_pass, "reduction": [2, 2], "axes": "pair"}
-        values["train#degrade"] = {"_target_": "Compose", "transforms": stages}
-    values |= {"voxel_steps": planned_steps(contestant, scale), "critic_warmup": 0, "adversarial_steps": 0}
-    if contestant.parent:
-        values["start"] = str(folder / contestant.parent / WEIGHTS)
+    definition = {"_target_": f"{module}.{contestant.network['name']}", **contestant.network["arguments"]}
+    values: dict[str, Any] = {"network_def": definition, "critic_warmup": 0, "adversarial_steps": 0, **SHARED}
     for name, value in contestant.knobs.items():
         values[name] = max(1, round(scale * value)) if name in ("critic_warmup", "adversarial_steps") else value
+    values["voxel_steps"] = planned_steps(contestant, scale)
+    if contestant.parent:
+        values["start"] = str(folder / contestant.parent / WEIGHTS)
     schedule = Schedule(**{f.name: values[f.name] for f in fields(Schedule) if f.name in values})
     values["epoch_length"] = max(math.ceil(schedule.total_steps / VALIDATIONS), min(schedule.total_steps, VALIDATIONS))
     return {**values, **(knobs or {})}
@@ -168,19 +173,25 @@ def train(
     if (output / DONE).is_file():
         return output / WEIGHTS
     atomic_write_text(record, wanted)
-    files = ",".join(f"'{name}'" for name in (*CONFIGS, record))
+    files = ",".join(f"'{name}'" for name in (*contestant.configs, record))
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", "--config_file", f"[{files}]"]
     command += ["--datalist", str(datalist), "--output_dir", str(output)]
     path = os.pathsep.join(filter(None, (str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(command, cwd=BUNDLE, env={**allocator_environment(), "PYTHONPATH": path}, check=False)
     if done.returncode:
         raise SystemExit(f"error: the training of {contestant.name} ended with exit code {done.returncode}")
-    atomic_write_text(output / DONE, json.dumps({"voxels": seen_voxels(json.loads(wanted))}) + "\n")
+    voxels = seen_voxels(contestant, json.loads(wanted))
+    if contestant.parent:
+        voxels += json.loads((folder / contestant.parent / DONE).read_text())["voxels"]
+    atomic_write_text(output / DONE, json.dumps({"voxels": voxels}) + "\n")
     return output / WEIGHTS
 
 
-def seen_voxels(values: Mapping[str, Any]) -> int:
-    """Voxels that a run's generator learns from: updates x patches x voxels of a patch."""
-    knobs = {**read_mapping(BUNDLE / CONFIGS[0]), **read_mapping(BUNDLE / CONFIGS[1]), **values}
+def seen_voxels(contestant: Contestant, values: Mapping[str, Any]) -> int:
+    """Voxels that a run's generator learns from: updates x patches x voxels of a patch; its parent's not counted."""
+    knobs: dict[str, Any] = {}
+    for name in contestant.configs:
+        knobs |= read_mapping(BUNDLE / name)
+    knobs |= values
     updates = knobs["voxel_steps"] + knobs["adversarial_steps"]
     return int(updates * knobs["batch_size"] * knobs["patch_size"] ** 3)

@@ -131,7 +131,8 @@ def test_all_share_their_knobs_and_specialists_one_degradation(tmp_path: Path) -
     shared = {key: value for key, value in values["ours"].items() if key not in own}
     for name in ("published", "ours-s2d-122", "ours-s2d-222", "srcnn", "edsr", "swinunetr"):
         assert {key: value for key, value in values[name].items() if key not in own} == shared, name
-    assert "train#degrade" not in values["universal"]
+    assert values["universal"]["network_def"] == values["ours-s2d-222"]["network_def"], "it goes on from those weights"
+    assert values["universal"]["start"] == str(tmp_path / "ours-s2d-222" / "model.pt")
     assert values["ours-gan"]["start"] == str(tmp_path / "ours" / "model.pt")
     assert values["ours-gan"]["voxel_steps"] == 0
-    assert seen_voxels(values["ours"]) == STEPS * 4 * 32**3
+    assert seen_voxels(CONTESTANTS["ours"], values["ours"]) == STEPS * 4 * 32**3
