@@ -28,7 +28,7 @@ from mdcsrn.metrics import band_error, data_range, head_mask, legacy_metrics, ma
 from mdcsrn.metrics.frequency import laplacian_of_gaussian, mean_log_ratio, power_ratio
 from mdcsrn.networks import MDCSRN, load_weights
 
-FIGURES = 1  # counts changes of what is measured: what an older version remembered is then measured again
+FIGURES = 2  # counts changes of what is measured: what an older version remembered is then measured again
 NOISE = 0.02  # of the 99.9th percentile, in each channel of k-space
 BASE = {
     "2x2 (2,2,1)": (2.0, 2.0, 1.0), "2x2 (1,2,2)": (1.0, 2.0, 2.0), "5x5 (1,5,5)": (1.0, 5.0, 5.0),

@@ -13,6 +13,7 @@ from mdcsrn.kspace import DegradationSpec, fft, frequencies, passband
 from mdcsrn.metrics.regions import check_pair, masked_mean
 from mdcsrn.metrics.structural import smoothing_matrix, window_weights
 
+LEAST = 0.01  # of a shell's frequencies: of fewer that were not measured, a ratio means little
 FLOOR = 1e-4  # of a power ratio, -40 dB: a shell without power has no logarithm
 
 
@@ -93,8 +94,8 @@ def power_ratio(
         shells: how many, of equal width.
 
     Returns:
-        One ratio for each shell, from the centre out; ``nan`` where a shell holds no frequency that was not measured,
-        or the reference has no power there.
+        One ratio for each shell, from the centre out; ``nan`` where less than one in a hundred of its frequencies was
+        not measured, or the reference has no power there.
 
     Raises:
         GeometryError: shapes differ.
@@ -115,7 +116,10 @@ def power_ratio(
     if not bool(left_out.any()):
         raise DataError("no frequency below Nyquist is left out of the measured band", got=spec.reduction)
     powers = [_shell_powers(volume, mask, left_out, number, shells) for volume in (prediction, reference)]
-    return [float(x / y) if y else math.nan for x, y in zip(*powers, strict=True)]
+    share = (
+        torch.bincount(number[left_out], minlength=shells) / torch.bincount(number.flatten(), minlength=shells)[:shells]
+    )
+    return [float(x / y) if y and s >= LEAST else math.nan for x, y, s in zip(*powers, share, strict=True)]
 
 
 def power_error(
