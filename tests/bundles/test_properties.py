@@ -16,7 +16,7 @@ from mdcsrn.kspace import DegradationSpec
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ("train", "evaluate", "inference")
 FRAGMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*/*.yaml"))
-OVERLAYS = ("universal", "finetune", "multi_gpu_train")
+OVERLAYS = (("specialist",), ("specialist", "universal"), ("finetune",), ("finetune", "multi_gpu_train"))
 
 
 @pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer"), ("evaluate", "infer")])
@@ -47,9 +47,30 @@ def test_every_key_of_a_fragment_is_a_training_knob(fragment: str) -> None:
     check_command_line(["run", "--config_file", f"['configs/train.yaml','../../{fragment}']"])
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_key_of_an_overlay_is_one_of_training(name: str) -> None:
-    check_command_line(["run", "--config_file", f"['configs/train.yaml','configs/{name}.yaml']"])
+def test_every_overlay_is_in_a_chain() -> None:
+    others = {f"{name}.yaml" for chain in OVERLAYS for name in chain} | {f"{name}.yaml" for name in CONFIGS}
+    assert {path.name for path in Path("configs").glob("*.yaml")} == others | {"trained_range.yaml"}
+
+
+@pytest.mark.parametrize("chain", OVERLAYS, ids="+".join)
+def test_every_key_of_an_overlay_is_one_of_training(chain: tuple[str, ...]) -> None:
+    check_command_line(["run", "--config_file", str([f"configs/{name}.yaml" for name in ("train", *chain)])])
+
+
+@pytest.mark.parametrize("chain", [chain for chain in OVERLAYS if "multi_gpu_train" not in chain], ids="+".join)
+def test_a_chain_of_overlays_makes_a_trainer(chain: tuple[str, ...], overrides: Callable) -> None:
+    """With the network that the overlays name, on a few small volumes; nothing is trained."""
+    parser = ConfigParser()
+    parser.read_config([f"configs/{name}.yaml" for name in ("train", *chain)])
+    keep = ("datalist", "output_dir", "patch_size", "batch_size", "patches_per_volume", "volumes_per_group")
+    parser.update({key: value for key, value in overrides("train").items() if key in keep} | {"num_workers": 0})
+    parser.parse(True)
+    trainer = parser.get_parsed_content("train#trainer")
+    assert trainer.schedule.adversarial_steps == 0
+    assert trainer.generator.multiple == (2, 2, 2)
+    batch = next(iter(parser.get_parsed_content("train#dataloader")))
+    assert batch["image"].shape == batch["label"].shape == (1, 1, 16, 16, 16)
+    assert not batch["image"].equal(batch["label"])
 
 
 @pytest.mark.parametrize(

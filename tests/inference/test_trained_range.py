@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from monai.bundle import ConfigParser
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.hashes import weight_files
@@ -155,10 +155,15 @@ def test_every_shipped_model_has_a_range() -> None:
 def test_shipped_range_is_that_of_the_training(shared_data: Path) -> None:
     """Spacing: from the finest volume to the coarsest one at the largest factor of the random resolution."""
     trained = load_trained_range(SHIPPED)
-    config = yaml.safe_load((SHIPPED.parent / "universal.yaml").read_text())
-    steps = config["train#degrade"]["transforms"]
+    parser = ConfigParser()
+    parser.read_config([str(SHIPPED.parent / f"{name}.yaml") for name in ("train", "specialist", "universal")])
+    steps = parser["train#degrade#transforms"]
     (factor,) = (step["factor"] for step in steps if step["_target_"].endswith("RandResolutiond"))
     (choice,) = (step["transforms"] for step in steps if step["_target_"] == "OneOf")
+    drawn = [
+        {key: parser.get(value[1:]) if str(value)[:1] == "@" else value for key, value in step.items()}
+        for step in choice
+    ]
     with open(shared_data / "INDEX.tsv", encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table, delimiter="\t") if row["file"].startswith("t1w/train/")]
     assert len(rows) == 29
@@ -167,10 +172,10 @@ def test_shipped_range_is_that_of_the_training(shared_data: Path) -> None:
     np.testing.assert_allclose(trained.spacing, (edges.min(), edges.max() * factor[1]), atol=1e-3)
     np.testing.assert_allclose(trained.field_of_view, ((edges * sizes).min(), (edges * sizes).max()), atol=0.1)
     assert {row["modality"] for row in rows} == set(trained.contrasts)
-    reductions = [value for step in choice for value in step["reduction"]]
+    reductions = [value for step in drawn for value in step["reduction"]]
     assert trained.reduction == (min(reductions), max(reductions))
-    assert set(trained.windows) == {window for step in choice for window in step.get("windows", ["box"])}
-    noise = [value for step in choice for value in step.get("noise", [0.0])]
+    assert set(trained.windows) == {window for step in drawn for window in step.get("windows", ["box"])}
+    noise = [value for step in drawn for value in step.get("noise", [0.0])]
     assert trained.noise == (min(noise), max(noise))
 
 
