@@ -176,6 +176,8 @@ class RRDBNet3D(Peer):
     X. Wang et al.: ESRGAN, ECCV Workshops 2018. The size is one that a processor can train in an hour or two.
     """
 
+    bytes_per_voxel = 1536.0
+
     def __init__(self, blocks: int = 3, channels: int = 32, growth: int = 16) -> None:
         super().__init__({"blocks": blocks, "channels": channels, "growth": growth})
         self.head = conv(1, channels)
@@ -223,6 +225,7 @@ class MonaiSwinUNETR(Peer):
     multiple = (32, 32, 32)
     margin = (64, 64, 64)
     exact = False
+    bytes_per_voxel = 2560.0
 
     def __init__(self, feature_size: int = 24, depths: Sequence[int] = (2, 2, 2, 2)) -> None:
         super().__init__({"feature_size": feature_size, "depths": list(depths)})
