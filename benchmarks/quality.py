@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from judge import BASE, FIGURES, SETTINGS, How, Method, baseline_methods, judge,
 from machine import machine
 from study import Row, make_rows, signed_ranks
 from tables import markdown, per_subject
+from targets import lines, targets
 
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.errors import ConfigError, MdcsrnError
@@ -116,7 +118,9 @@ def write(
     ours = [method for method in methods if method.family == "ours"]
     main = next((m.title for m in ours if m.name == options.main), ours[0].title if ours else "")
     facts_of_run = {"machine": machine(), "section": options.section, "precision": options.precision}
-    text = f"Machine: {json.dumps(facts_of_run)}\n\n" + markdown(rows, methods, facts, entries, seen, main)
+    answers = targets(rows, methods)
+    text = f"Machine: {json.dumps(facts_of_run)}\n\n" + "\n".join(lines(answers))
+    text += "\n" + markdown(rows, methods, facts, entries, seen, main)
     present = [name for name in SETTINGS if any(row["setting"] == name for row in rows)]
     content = {
         **facts_of_run,
@@ -124,6 +128,7 @@ def write(
         "settings": {name: SETTINGS[name].to_dict() for name in present},
         "weights": {method.title: method.key for method in methods if method.weights},
         "references": list(facts.values()),
+        "targets": [asdict(answer) for answer in answers],
         "tests": {name: signed_ranks(rows, name) for name in present},
         "rows": [{key: _finite(value) for key, value in row.items()} for row in rows],
     }
