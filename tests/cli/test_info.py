@@ -75,8 +75,10 @@ def test_json_holds_the_plan(folder: Path) -> None:
     assert found["estimate"]["memory_gib"] > 0
     assert 0 < found["estimate"]["region_share"] <= 1
     names = {warning["name"] for warning in found["warnings"]}
-    assert "reduction-outside-trained-range" in names
+    assert "reduction-outside-trained-range" not in names
     assert "spacing-outside-trained-range" in names
+    (far,) = json.loads(info(folder / "sub-1_T1w.nii.gz", "--json", "--factor", "1", "5", "1").stdout)
+    assert "reduction-outside-trained-range" in {warning["name"] for warning in far["warnings"]}
 
 
 def test_folder_tells_the_good_and_names_the_bad(folder: Path) -> None:

@@ -25,7 +25,8 @@ def native(shape, spacing=(1.0, 1.0, 1.0)):
 def test_real_thick_scans_are_stacks_of_slices(shared_data: Path) -> None:
     for name in ("oms-long-01-study1_FLAIR.nii.gz", "dcmqa-decub_T1w.nii.gz", "ds000011-01_inplaneT2.nii.gz"):
         volume = read_volume(shared_data / "thick" / name)
-        plan = make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 2)))
+        assert make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 2))).measurement is None, name
+        plan = make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 2), slice_profile="gaussian"))
         assert plan.slice_axis == 2, name
         assert plan.measurement is not None
         assert plan.measurement.kinds == ("fourier", "fourier", "gaussian")
@@ -40,7 +41,7 @@ def test_slices_are_bound_through_their_profile() -> None:
     volume = native((40, 44, 12), (1.0, 1.0, 4.0))
     array = torch.from_numpy(volume.array)
     for facts, thickness in ((UNKNOWN, 1.0), (ScanFacts(acquisition="2D", slice_thickness=3.0), 0.75)):
-        plan = make_plan(volume, facts, Task("factor", factor=(1, 1, 4)))
+        plan = make_plan(volume, facts, Task("factor", factor=(1, 1, 4), slice_profile="gaussian"))
         assert plan.measurement is not None
         axis = plan.measurement.axes[2]
         assert (axis.kind, axis.thickness, axis.measured, axis.result) == ("gaussian", thickness, 12, 48)
@@ -49,9 +50,10 @@ def test_slices_are_bound_through_their_profile() -> None:
     box = make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 4), slice_profile="box"))
     assert box.measurement is not None
     assert box.measurement.kinds[2] == "box"
-    off = make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 4), slice_profile="none"))
-    assert off.measurement is None
-    assert any("consistency is off" in reason for reason in off.reasons)
+    for profile in ("auto", "none"):
+        off = make_plan(volume, UNKNOWN, Task("factor", factor=(1, 1, 4), slice_profile=profile))
+        assert off.measurement is None
+        assert any("consistency is off" in reason for reason in off.reasons)
     three = make_plan(volume, THREE_D, Task("factor", factor=(1, 1, 4)))
     assert three.slice_axis is None
     assert three.measurement is not None
@@ -60,7 +62,7 @@ def test_slices_are_bound_through_their_profile() -> None:
 
 def test_slices_that_overlap_too_much_switch_consistency_off_by_name() -> None:
     facts = ScanFacts(acquisition="2D", slice_thickness=10.0)
-    plan = make_plan(native((40, 44, 12), (1.0, 1.0, 4.0)), facts, Task("factor", factor=(1, 1, 2)))
+    plan = make_plan(native((40, 44, 12), (1.0, 1.0, 4.0)), facts, Task("factor", factor=(1, 1, 2), slice_profile="gaussian"))
     assert plan.measurement is None
     assert [notice.name for notice in plan.notices] == ["slice-consistency-off"]
 
