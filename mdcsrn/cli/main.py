@@ -14,6 +14,7 @@ from mdcsrn.errors import MdcsrnError, root_error
 COMMANDS = {
     "benchmark": "mdcsrn.cli.benchmark:command",
     "bids": "mdcsrn.cli.bids:command",
+    "bundle": "mdcsrn.cli.bundle:group",
     "data": "mdcsrn.cli.data:group",
     "degrade": "mdcsrn.cli.degrade:command",
     "evaluate": "mdcsrn.cli.evaluate:command",

@@ -1,0 +1,165 @@
+"""The model zoo's own checks of a bundle, without a network: files, metadata, version, identifiers and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from mdcsrn.bundle.contents import Contents
+from mdcsrn.bundle.finding import Finding
+from mdcsrn.bundle.listing import shipped_bundles
+from mdcsrn.bundle.loading import MOST_BYTES, load_plain
+from mdcsrn.errors import ConfigError, MdcsrnError
+from mdcsrn.hashes import HASHES, SUFFIXES
+
+NECESSARY = ("LICENSE", "configs/metadata.json", "docs/README.md", "docs/data_license.txt")
+CONFIG_FORMS = (".yaml", ".yml", ".json")
+IDS = {
+    "inference": ("bundle_root", "device", "dataset_dir", "dataset", "network_def", "inferer", "evaluator"),
+    "train": ("bundle_root", "device", "dataset_dir", "network_def", "train#trainer", "train#dataset", "train#inferer"),
+    "evaluate": ("bundle_root", "device", "dataset_dir", "dataset", "network_def", "inferer", "evaluator"),
+}
+LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
+SCHEMA = "configs/metadata_schema.json"
+
+
+def structure(contents: Contents) -> list[Finding]:
+    """What a bundle of the model zoo must have and this one lacks.
+
+    Args:
+        contents: see :func:`mdcsrn.bundle.contents.open_contents`.
+    """
+    return [*_files(contents), *_metadata(contents), *_ids(contents), *_hashes(contents), *_large_files(contents)]
+
+
+def schema_bytes() -> bytes:
+    """The schema of metadata that this installation carries (``meta_schema_20240725``).
+
+    Raises:
+        ConfigError: no shipped bundle has it.
+    """
+    for home in shipped_bundles():
+        if (home / SCHEMA).is_file():
+            return (home / SCHEMA).read_bytes()
+    raise ConfigError("this installation has no schema of metadata", remedy="install mdcsrn again")
+
+
+def _files(contents: Contents) -> Iterator[Finding]:
+    for name in NECESSARY:
+        if name not in contents.files:
+            yield Finding("missing", name, "a bundle has this file")
+    if _config(contents, "inference") is None:
+        yield Finding("missing", "configs/inference.yaml", "a bundle has a configuration for inference")
+    if not _weights(contents) and _large(contents) is None:
+        yield Finding("missing", "models", "neither weights nor large_files.yml")
+
+
+def _config(contents: Contents, stem: str) -> str | None:
+    return next((name for form in CONFIG_FORMS if (name := f"configs/{stem}{form}") in contents.files), None)
+
+
+def _weights(contents: Contents) -> list[str]:
+    return [n for n in contents.files if n.startswith("models/") and PurePosixPath(n).suffix in SUFFIXES]
+
+
+def _large(contents: Contents) -> str | None:
+    return next((name for name in LARGE_FILES if name in contents.files), None)
+
+
+def _read(contents: Contents, name: str | None) -> Any:
+    """Plain content, or None; why it cannot be parsed is told by the screen."""
+    if name is None or name not in contents.files:
+        return None
+    try:
+        return load_plain(name, contents.read(name, MOST_BYTES))
+    except MdcsrnError:
+        return None
+
+
+def _metadata(contents: Contents) -> Iterator[Finding]:
+    import jsonschema  # type: ignore[import-untyped]
+
+    where = "configs/metadata.json"
+    metadata = _read(contents, where)
+    if metadata is None:
+        return
+    schema = load_plain("schema.json", schema_bytes())
+    for error in sorted(
+        jsonschema.Draft202012Validator(schema).iter_errors(metadata), key=lambda e: list(map(str, e.path))
+    ):
+        yield Finding("schema", f"{where}: {'#'.join(map(str, error.path))}", error.message[:200])
+    if not isinstance(metadata, dict):
+        return
+    version, changelog = metadata.get("version"), metadata.get("changelog")
+    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        yield Finding("version", where, f"the version is three numbers, not {str(version)[:40]!r}")
+    elif not isinstance(changelog, dict) or version not in changelog:
+        yield Finding("version", where, f"version {version} has no entry in the changelog")
+    elif any(_order(other) > _order(version) for other in changelog):
+        yield Finding("version", where, f"the changelog knows a later version than {version}")
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _ids(contents: Contents) -> Iterator[Finding]:
+    for stem, wanted in IDS.items():
+        name = _config(contents, stem)
+        content = _read(contents, name)
+        if name is None or content is None:
+            continue
+        for path in wanted:
+            level: Any = content
+            for part in path.split("#"):
+                level = level.get(part) if isinstance(level, dict) else None
+            if level is None:
+                yield Finding("id", f"{name}: {path}", "MONAI and its tools look for this identifier")
+
+
+def _hashes(contents: Contents) -> Iterator[Finding]:
+    name = f"models/{HASHES}"
+    weights = _weights(contents)
+    if name not in contents.files:
+        if weights:
+            yield Finding("hash", name, "weights without a list of their hashes")
+        return
+    listed = hash_list(contents.read(name, MOST_BYTES).decode("utf-8", "replace"))
+    for path in weights:
+        known = listed.get(path.removeprefix("models/"))
+        if known is None:
+            yield Finding("hash", path, f"not on the list {name}")
+        elif hashlib.sha256(contents.read(path)).hexdigest() != known:
+            yield Finding("hash", path, f"its SHA-256 is not the one in {name}")
+    for missing in sorted(set(listed) - {path.removeprefix("models/") for path in weights}):
+        if f"models/{missing}" not in contents.files:
+            yield Finding("hash", f"models/{missing}", f"on the list {name}, but not there")
+
+
+def hash_list(text: str) -> dict[str, str]:
+    """File name -> SHA-256 of a list in the form of ``sha256sum``; lines of another form are left out."""
+    pairs = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line) for line in text.splitlines())
+    return {pair[2]: pair[1].lower() for pair in pairs if pair is not None}
+
+
+def _large_files(contents: Contents) -> Iterator[Finding]:
+    where = _large(contents)
+    content = _read(contents, where)
+    if where is None or content is None:
+        return
+    entries = content.get("large_files") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        yield Finding("large-files", where, "a list under the key large_files")
+        return
+    for entry in entries:
+        values = entry if isinstance(entry, dict) else {}
+        path, url = str(values.get("path", "")), str(values.get("url", ""))
+        if not path or path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts or "\\" in path:
+            yield Finding("large-files", where, f"a path that leads out of the bundle: {path[:80]!r}")
+        if url and not url.startswith("https://"):
+            yield Finding("large-files", where, f"an address that is not https: {url[:80]!r}")
+        if values.get("hash_type") != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", str(values.get("hash_val", ""))):
+            yield Finding("large-files", where, f"{path[:80]} has no SHA-256")

@@ -1,0 +1,80 @@
+"""``mdcsrn bundle``: what bundles there are, whether one may be trusted, one to carry away, other forms of weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from mdcsrn.errors import DataError
+
+_path = click.Path(path_type=Path, readable=False)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+
+
+@click.group("bundle")
+def group() -> None:
+    """List, check, pack and export bundles."""
+
+
+@group.command("list")
+@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1)
+@_json
+def listing(bundles: tuple[str, ...], as_json: bool) -> None:
+    """List bundles and their models with version, size and SHA-256.
+
+    BUNDLE is a folder or the name of a shipped bundle; without one, all that came with the package.
+    """
+    from mdcsrn.bundle.listing import bundle_folder, describe, shipped_bundles
+    from mdcsrn.cli._run import printable
+
+    homes = [bundle_folder(bundle) for bundle in bundles] or shipped_bundles()
+    found = [describe(home) for home in homes]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for bundle in found:
+        click.echo(printable(f"{bundle['name']} {bundle['version']}"))
+        click.echo(printable(f"  {bundle['task']}"))
+        for model in bundle["models"]:
+            for entry in model["files"]:
+                words = {True: "", False: "  DIFFERS from the hash list", None: "  not on the hash list"}
+                size = f"{entry['bytes'] / 1e6:.2f} MB"
+                click.echo(printable(
+                    f"  {model['name']:<10} {entry['file']:<22} {size:>9}  {entry['sha256']}{words[entry['listed']]}"
+                ))  # fmt: skip
+        if not bundle["models"]:
+            click.echo("  no weights")
+
+
+@group.command("check")
+@click.argument("bundle", metavar="BUNDLE", type=_path)
+@click.option("--network", is_flag=True, help="Also run its network: only for a bundle that you trust.")
+@_json
+def checking(bundle: Path, network: bool, as_json: bool) -> None:
+    """Check a bundle: folder, zip, or the name of a shipped one.
+
+    The model zoo's rules (files, metadata, version, identifiers, hashes), and a screen of what it could do: names that
+    its configs call, `$` expressions, pickles, logging, links, archive tricks. Nothing of the bundle is evaluated. The
+    network of a shipped bundle is run too (MONAI's verify_net_in_out). Exit code 3 where a rule is broken.
+    """
+    from mdcsrn.bundle.check import check, check_network, find_source, is_shipped
+    from mdcsrn.cli._run import printable
+
+    source = find_source(bundle)
+    findings = check(source)
+    ran = not findings and source.is_dir() and (network or is_shipped(source))
+    if ran:
+        findings = check_network(source)
+    if as_json:
+        document = {"bundle": str(source), "network": ran, "findings": [finding.to_dict() for finding in findings]}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for finding in findings:
+            click.echo(printable(f"{finding.rule:<14} {finding.where}: {finding.text}"))
+    if findings:
+        rules = ", ".join(sorted({finding.rule for finding in findings}))
+        raise DataError(f"{source} does not pass", got=f"{len(findings)} broken: {rules}", remedy="do not run it")
+    if not as_json:
+        click.echo(f"{source} passes" + ("; its network too" if ran else ""))
