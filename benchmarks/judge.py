@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -159,8 +159,8 @@ def around(inside: Tensor, margin: tuple[int, ...], multiple: tuple[int, ...]) -
 
 
 def judge(
-    methods: list[Method],
-    entries: list[Mapping[str, Any]],
+    methods: Sequence[Method],
+    entries: Sequence[Mapping[str, Any]],
     folder: Path,
     how: How,
     say: Callable[[str], None] = lambda line: print(line, flush=True),

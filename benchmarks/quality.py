@@ -97,8 +97,8 @@ def networks(options: argparse.Namespace, trained: Path) -> list[Method]:
             )
             voxels = json.loads(record.read_text())["voxels"]
             found.append(Method(name, contestant.title, family, where, trained / name / WEIGHTS, voxels))
-    for name, path in map(_pair, options.weights):
-        found.append(Method(name, name, "ours", tuple(SETTINGS), Path(path).resolve()))
+    for name, given in map(_pair, options.weights):
+        found.append(Method(name, name, "ours", tuple(SETTINGS), Path(given).resolve()))
     names = [method.name for method in found]
     if len(set(names)) < len(names):
         raise ConfigError("two networks of one name", got=", ".join(names), remedy="give another NAME=FILE")
