@@ -49,12 +49,11 @@ class Scan:
 
 T1W, FLAIR = "thick/oms-long-01-study1_T1w.nii.gz", "thick/oms-long-01-study1_FLAIR.nii.gz"
 XA30 = "dicom/siemens_xa30_enhanced_t1tfl.zip"
-PLAIN = ("--slice-profile", "none")
+GAUSSIAN = ("--slice-profile", "gaussian")
 SCANS = (
     Scan("thick_t1w", T1W, ("--factor", "1", "1", "3"), "2D T1w, slices 3 mm apart, 3 times finer"),
-    Scan("thick_t1w_no_profile", T1W, ("--factor", "1", "1", "3", *PLAIN), "the same, --slice-profile none"),
+    Scan("thick_t1w_gaussian", T1W, ("--factor", "1", "1", "3", *GAUSSIAN), "the same, --slice-profile gaussian"),
     Scan("thick_flair", FLAIR, ("--factor", "1", "1", "4"), "2D FLAIR, slices 4 mm apart, 4 times finer"),
-    Scan("thick_flair_no_profile", FLAIR, ("--factor", "1", "1", "4", *PLAIN), "the same, --slice-profile none"),
     Scan("xa30", XA30, ("--factor", "2", "2", "2"), "3D T1w, enhanced DICOM, 2 mm, 2 times finer"),
 )
 
