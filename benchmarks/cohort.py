@@ -10,7 +10,6 @@ scanner with few volumes is drawn more often, up to three times in a pass.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any

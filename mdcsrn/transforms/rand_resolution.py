@@ -39,7 +39,7 @@ class RandResolution(RandomizableTransform):
         super().__init__(prob)
         low, high = (float(f) for f in factor)
         if not 1 <= low <= high:
-            raise ConfigError("factor is a range of two numbers in order", got=factor, allowed="[lowest, highest], >= 1")
+            raise ConfigError("factor is two numbers in order", got=factor, allowed="[lowest, highest], >= 1")
         if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 1:
             raise ConfigError("min_size is a whole number of samples", got=min_size, allowed=">= 1")
         self.factor, self.min_size = (low, high), min_size
