@@ -62,7 +62,9 @@ def test_slices_are_bound_through_their_profile() -> None:
 
 def test_slices_that_overlap_too_much_switch_consistency_off_by_name() -> None:
     facts = ScanFacts(acquisition="2D", slice_thickness=10.0)
-    plan = make_plan(native((40, 44, 12), (1.0, 1.0, 4.0)), facts, Task("factor", factor=(1, 1, 2), slice_profile="gaussian"))
+    plan = make_plan(
+        native((40, 44, 12), (1.0, 1.0, 4.0)), facts, Task("factor", factor=(1, 1, 2), slice_profile="gaussian")
+    )
     assert plan.measurement is None
     assert [notice.name for notice in plan.notices] == ["slice-consistency-off"]
 
