@@ -121,22 +121,26 @@ def _ids(contents: Contents) -> Iterator[Finding]:
 
 
 def _hashes(contents: Contents) -> Iterator[Finding]:
-    name = f"models/{HASHES}"
+    """The list of weights, which is necessary, and the one of all files that a packed bundle has."""
     weights = _weights(contents)
-    if name not in contents.files:
-        if weights:
-            yield Finding("hash", name, "weights without a list of their hashes")
-        return
-    listed = hash_list(contents.read(name, MOST_BYTES).decode("utf-8", "replace"))
-    for path in weights:
-        known = listed.get(path.removeprefix("models/"))
-        if known is None:
-            yield Finding("hash", path, f"not on the list {name}")
-        elif hashlib.sha256(contents.read(path)).hexdigest() != known:
-            yield Finding("hash", path, f"its SHA-256 is not the one in {name}")
-    for missing in sorted(set(listed) - {path.removeprefix("models/") for path in weights}):
-        if f"models/{missing}" not in contents.files:
-            yield Finding("hash", f"models/{missing}", f"on the list {name}, but not there")
+    if weights and f"models/{HASHES}" not in contents.files:
+        yield Finding("hash", f"models/{HASHES}", "weights without a list of their hashes")
+    for folder, listed_files in (("models/", weights), ("", sorted(contents.files))):
+        name = f"{folder}{HASHES}"
+        if name not in contents.files:
+            continue
+        listed = hash_list(contents.read(name, MOST_BYTES).decode("utf-8", "replace"))
+        for path in listed_files:
+            known = listed.get(path.removeprefix(folder))
+            if path == name:
+                continue
+            if known is None:
+                yield Finding("hash", path, f"not on the list {name}")
+            elif hashlib.sha256(contents.read(path)).hexdigest() != known:
+                yield Finding("hash", path, f"its SHA-256 is not the one in {name}")
+        for missing in sorted(listed):
+            if f"{folder}{missing}" not in contents.files and _large(contents) is None:
+                yield Finding("hash", f"{folder}{missing}", f"on the list {name}, but not there")
 
 
 def hash_list(text: str) -> dict[str, str]:

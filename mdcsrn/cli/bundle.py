@@ -78,3 +78,62 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
         raise DataError(f"{source} does not pass", got=f"{len(findings)} broken: {rules}", remedy="do not run it")
     if not as_json:
         click.echo(f"{source} passes" + ("; its network too" if ran else ""))
+
+
+@group.command("export")
+@click.argument("bundle", metavar="BUNDLE")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    metavar="F",
+    help="torchscript, pt2, onnx, openvino, safetensors (tensorrt: says how).",
+)
+@click.option("-o", "--output", required=True, type=_path, metavar="FILE", help="File to write; FILE.json beside it.")
+@click.option("--model", metavar="M", help="Model of the bundle; default: model.")
+@click.option("--precision", metavar="P", help="float32; bfloat16: torchscript, pt2; float16, int8: openvino.")
+@click.option("--volume", type=_path, metavar="SCAN", help="Scan to compare on; default: nilearn's MNI152.")
+@_json
+def exporting(
+    bundle: str,
+    form: str,
+    output: Path,
+    model: str | None,
+    precision: str | None,
+    volume: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a model in another form, with free sizes, and compare it with the network on a real scan.
+
+    In float32 the two must agree to 1e-5 of the largest value; other precisions report their PSNR. FILE.json keeps the
+    figures, the architecture, the trained range and how to load it (docs/bundle.md).
+    """
+    from mdcsrn.bundle.export import export
+    from mdcsrn.cli._run import printable
+
+    record = export(bundle, form, output, model, precision, volume)
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
+        return
+    check = record["check"]
+    psnr = "exact" if check["psnr_db"] is None else f"{check['psnr_db']:.1f} dB"
+    sizes = ", ".join("x".join(map(str, shape)) for shape in check["shapes"])
+    click.echo(printable(f"{output}: {form}, {record['precision']}"))
+    click.echo(printable(f"  to the network: relative error {check['relative_error']:.2g}, PSNR {psnr}"))
+    click.echo(printable(f"  on {check['scan']}, sizes {sizes}"))
+    click.echo(printable(f"  load: {record['load']}"))
+
+
+@group.command("pack")
+@click.argument("bundle", metavar="BUNDLE")
+@click.option("-o", "--output", required=True, type=_path, metavar="DIR|ZIP", help="New folder, or a file NAME.zip.")
+@click.option("--url", metavar="URL", help="Where files over 25 MB lie (https); they are named instead of packed.")
+def packing(bundle: str, output: Path, url: str | None) -> None:
+    """Put a bundle together as one folder or zip that runs where only mdcsrn is installed.
+
+    BUNDLE is a folder or the name of a shipped bundle. The fragments that its configs merge lie in its configs/ then,
+    and sha256.txt lists every file. Equal bundles give equal bytes; what was written is checked.
+    """
+    from mdcsrn.bundle.pack import pack
+
+    click.echo(pack(bundle, output, url))

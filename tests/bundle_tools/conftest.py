@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -78,3 +80,24 @@ def metadata(foreign: Path) -> Callable[..., None]:
         path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
     return change
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((30, 28, 26), dtype=np.float32), np.eye(4)), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def both(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The foreign bundle with a network without cells, as published, beside the one of cells."""
+    template = Path(shutil.copytree(template, tmp_path_factory.mktemp("both") / "both"))
+    torch.manual_seed(1)
+    plain = MDCSRN(blocks=2, units=2, growth=4, residual=False)
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            torch.nn.init.normal_(module.running_mean)
+    save_weights(template / "models" / "plain.pt", plain)
+    write_hashes(template / "models")
+    return template

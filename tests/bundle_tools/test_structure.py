@@ -123,20 +123,3 @@ def test_check_as_a_command(foreign: Path) -> None:
     assert json.loads(document.stdout)["findings"] == [
         {"rule": "program", "where": "run.sh", "text": "a program"},
     ]
-
-
-def test_the_network_of_the_shipped_bundle(shipped: Path) -> None:
-    shown = CliRunner().invoke(main, ["bundle", "check", shipped.name])
-    assert shown.exit_code == 0, shown.output
-    assert "its network too" in shown.output
-
-
-def test_a_network_that_does_not_do_what_the_metadata_says(foreign: Path) -> None:
-    path = foreign / "configs" / "inference.yaml"
-    text = path.read_text()
-    start = text.index("network_def:")
-    wrong = "network_def: {_target_: torch.nn.Conv3d, in_channels: 1, out_channels: 2, kernel_size: 1}"
-    path.write_text(text[:start] + wrong + text[text.index("\n", start) :])
-    shown = CliRunner().invoke(main, ["bundle", "check", str(foreign), "--network"])
-    assert shown.exit_code == 3
-    assert "network " in shown.output
