@@ -150,7 +150,21 @@ def _of_zip(found: Contents) -> Iterator[tuple[str, int]]:
             if problem is not None:
                 found.findings.append(Finding(problem[0], name, problem[1]))
         else:
-            yield name, entry.file_size
+            problem_inside = _header_problem(found.source, entry)
+            if problem_inside is not None:
+                found.findings.append(Finding("name", name, problem_inside))
+            else:
+                yield name, entry.file_size
+
+
+def _header_problem(source: Path, entry: zipfile.ZipInfo) -> str | None:
+    """A file has its name twice in a zip, and readers differ in which they take: both must be the same."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            archive.open(entry).close()
+    except Exception as error:  # zipfile raises many kinds
+        return f"it cannot be opened: {error}"
+    return None
 
 
 def _name_problem(name: str) -> tuple[str, str] | None:

@@ -77,6 +77,14 @@ def test_names_in_a_zip(foreign: Path, name: str, rule: str) -> None:
     assert rule in rules(zipped(foreign, extra, top=""))
 
 
+def test_another_name_in_the_local_header(foreign: Path) -> None:
+    target = zipped(foreign, lambda archive: archive.writestr("foreign/docs/abc.txt", "x"))
+    content = target.read_bytes()
+    target.write_bytes(content.replace(b"docs/abc.txt", b"scripts/a.py", 1))
+    (finding,) = check(target)
+    assert (finding.rule, finding.where) == ("name", "docs/abc.txt")
+
+
 def linked(mode: int) -> Callable[[zipfile.ZipFile], None]:
     def extra(archive: zipfile.ZipFile) -> None:
         entry = zipfile.ZipInfo("foreign/docs/more.txt")
