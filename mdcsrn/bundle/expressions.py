@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mdcsrn.bundle.names import (
     ATTRIBUTES,
@@ -41,10 +43,17 @@ GLOBALS: dict[str, frozenset[str]] = {
 }
 
 
+def _parse(source: str, mode: str) -> Any:
+    """The syntax tree; what Python would warn of is no matter of the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source, mode=mode)
+
+
 def imported(text: str) -> tuple[str, str] | None:
     """Alias and full name of an import expression such as ``$import mdcsrn.engines as engines``; None: it is none."""
     try:
-        statements = ast.parse(text.removeprefix("$")).body
+        statements = _parse(text.removeprefix("$"), "exec").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if len(statements) != 1 or not isinstance(statements[0], ast.Import | ast.ImportFrom):
@@ -77,7 +86,7 @@ def expression_problems(text: str, aliases: Aliases) -> list[str]:
         return _import_problems(*found)
     source = _REFERENCE.sub(lambda match: f"{REFERENCES}['{match[0][1:]}']", text[1:].replace("#", "::"))
     try:
-        tree = ast.parse(source, mode="eval")
+        tree = _parse(source, "eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return [f"not an expression ({type(error).__name__})"]
     return sorted(set(_problems(tree, {**GLOBALS, **_joined(aliases)})))
