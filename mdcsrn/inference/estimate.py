@@ -43,7 +43,7 @@ class Estimate:
         backend: that is tried first.
         precision: that is tried first.
         region_share: of the result's voxels that lie in the head and are restored.
-        computed_voxels: that the network computes, margins included.
+        computed_voxels: that the network computes on its own grid (of cells, with space-to-depth), margins included.
     """
 
     memory_gib: float
