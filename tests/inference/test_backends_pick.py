@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends import Backend, Choice, backend, candidates, pick
-from mdcsrn.inference.backends.base import Runner, Tensors
+from mdcsrn.inference.backends.base import Job, Runner
 from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.backends.pick import PREFERENCE, psnr
 from mdcsrn.inference.backends.quantise import quantise
@@ -31,7 +31,7 @@ class Off(nn.Module):
         return x.clone()
 
 
-class Rough:
+class Rough(Backend):
     """A backend that adds a constant to the network's result: its error in dB is known."""
 
     device = torch.device("cpu")
@@ -45,16 +45,9 @@ class Rough:
     def precisions(self) -> tuple[str, ...]:
         return tuple(self.errors)
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
         self.compiled += 1
-        return lambda inputs: (module(*inputs) + self.errors[precision],)
+        return lambda inputs: (module(*inputs) + self.errors[job.precision],)
 
 
 def chosen(choice: Choice) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference import engine as module
 from mdcsrn.inference.backends import Runner, Tensors, backend
+from mdcsrn.inference.backends.base import Job
 from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.engine import Engine
 
@@ -32,20 +33,13 @@ class Grudging(EagerBackend):
         self.most, self.error, self.late = most, error, late
         self.slabs: list[int] = []
 
-    def compile(
-        self,
-        module: nn.Module,
-        example: Tensors,
-        precision: str,
-        threads: int | None = None,
-        small: Tensors | None = None,
-    ) -> Runner:
+    def _prepare(self, module: nn.Module, job: Job) -> Runner:
         """Refuse at once, or (late) in the second call."""
-        self.slabs.append(example[0].numel())
-        refused = example[0].numel() > self.most
+        self.slabs.append(job.example[0].numel())
+        refused = job.example[0].numel() > self.most
         if refused and not self.late:
             raise self.error
-        run, calls = super().compile(module, example, precision, threads, small), 0
+        run, calls = super()._prepare(module, job), 0
 
         def counted(inputs: Tensors) -> Tensors:
             nonlocal calls
