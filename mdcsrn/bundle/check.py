@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mdcsrn.bundle.contents import LEFTOVERS, open_contents
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.listing import bundle_folder, shipped_bundles
 from mdcsrn.bundle.screen import screen
 from mdcsrn.bundle.structure import SCHEMA, schema_bytes, structure
 from mdcsrn.errors import ConfigError
+from mdcsrn.resources import bundle_folder, shipped_bundles
 
 NOWHERE = "http://127.0.0.1:9"  # an address that refuses every connection: nothing is fetched
 

@@ -123,10 +123,15 @@ def _of_folder(found: Contents, leave_out: frozenset[str]) -> Iterator[tuple[str
 
 def _of_zip(found: Contents) -> Iterator[tuple[str, int]]:
     try:
-        with zipfile.ZipFile(found.source) as archive:
-            entries = archive.infolist()
+        archive = zipfile.ZipFile(found.source)
     except Exception as error:  # damaged directories fail in many ways
         raise DataError(f"cannot read {found.source}", got=str(error)) from error
+    with archive:
+        yield from _of_entries(found, archive)
+
+
+def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
+    entries = archive.infolist()
     tops = {entry.filename.split("/")[0] for entry in entries}
     if len(tops) == 1 and all("/" in entry.filename for entry in entries):
         (top,) = tops
@@ -150,18 +155,17 @@ def _of_zip(found: Contents) -> Iterator[tuple[str, int]]:
             if problem is not None:
                 found.findings.append(Finding(problem[0], name, problem[1]))
         else:
-            problem_inside = _header_problem(found.source, entry)
+            problem_inside = _header_problem(archive, entry)
             if problem_inside is not None:
                 found.findings.append(Finding("name", name, problem_inside))
             else:
                 yield name, entry.file_size
 
 
-def _header_problem(source: Path, entry: zipfile.ZipInfo) -> str | None:
+def _header_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str | None:
     """A file has its name twice in a zip, and readers differ in which they take: both must be the same."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            archive.open(entry).close()
+        archive.open(entry).close()
     except Exception as error:  # zipfile raises many kinds
         return f"it cannot be opened: {error}"
     return None

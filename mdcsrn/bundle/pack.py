@@ -13,11 +13,10 @@ from pathlib import Path
 
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.contents import LEFTOVERS, open_contents
-from mdcsrn.bundle.listing import bundle_folder, read_metadata
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.files import atomic_path
 from mdcsrn.hashes import HASHES
-from mdcsrn.resources import folder
+from mdcsrn.resources import bundle_folder, folder, read_metadata
 
 LARGE = 25 * 10**6  # bytes: what the model zoo takes in a repository
 LARGE_FILES = "large_files.yml"

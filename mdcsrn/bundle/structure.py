@@ -10,10 +10,10 @@ from typing import Any
 
 from mdcsrn.bundle.contents import Contents
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.listing import shipped_bundles
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
 from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.hashes import HASHES, SUFFIXES
+from mdcsrn.resources import shipped_bundles
 
 NECESSARY = ("LICENSE", "configs/metadata.json", "docs/README.md", "docs/data_license.txt")
 CONFIG_FORMS = (".yaml", ".yml", ".json")

@@ -26,8 +26,9 @@ def listing(bundles: tuple[str, ...], as_json: bool) -> None:
 
     BUNDLE is a folder or the name of a shipped bundle; without one, all that came with the package.
     """
-    from mdcsrn.bundle.listing import bundle_folder, describe, shipped_bundles
+    from mdcsrn.bundle.listing import describe
     from mdcsrn.cli._run import printable
+    from mdcsrn.resources import bundle_folder, shipped_bundles
 
     homes = [bundle_folder(bundle) for bundle in bundles] or shipped_bundles()
     found = [describe(home) for home in homes]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdcsrn.errors import CheckpointError, ConfigError
+from mdcsrn.errors import CheckpointError
 from mdcsrn.files import read_mapping, sha256
 from mdcsrn.hashes import weight_files
-from mdcsrn.resources import folder
+from mdcsrn.resources import METADATA, bundle_folder, folder, read_metadata
 
 if TYPE_CHECKING:
     from mdcsrn.inference.trained_range import TrainedRange
@@ -98,12 +97,11 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
     if model is not None and Path(model).is_file():
         path = Path(model)
         home = path.resolve().parent.parent
-        if path.resolve().parent.name == "models" and (home / "configs" / "metadata.json").is_file():
+        if path.resolve().parent.name == "models" and (home / METADATA).is_file():
             return _of_bundle(home, path)
         return Model(path)
-    default = read_mapping(folder("configs") / "default.yaml")
-    home = _bundle_folder(bundle if bundle is not None else default["bundle"])
-    name = str(model) if model is not None else str(default["model"])
+    home, default = _home(bundle)
+    name = str(model) if model is not None else default
     shipped = weight_files(home / "models")
     for path in shipped:  # of the two forms of one model the first stands for it
         if name in (path.stem, path.name):
@@ -124,29 +122,21 @@ def model_names(bundle: str | os.PathLike[str] | None = None) -> list[str]:
     Raises:
         ConfigError: no such bundle.
     """
-    default = read_mapping(folder("configs") / "default.yaml")
-    home = _bundle_folder(bundle if bundle is not None else default["bundle"])
+    home, default = _home(bundle)
     names = _names(weight_files(home / "models"))
-    return sorted(names, key=lambda name: (name != default["model"], name))
+    return sorted(names, key=lambda name: (name != default, name))
+
+
+def _home(bundle: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """Folder of a bundle, or of the default one, and the name of the default model."""
+    default = read_mapping(folder("configs") / "default.yaml")
+    return bundle_folder(default["bundle"] if bundle is None else bundle), str(default["model"])
 
 
 def _names(paths: list[Path]) -> list[str]:
     return list(dict.fromkeys(path.stem for path in paths))
 
 
-def _bundle_folder(bundle: str | os.PathLike[str]) -> Path:
-    shipped = folder("bundles")
-    for home in (Path(bundle), shipped / Path(bundle).name if str(bundle) == Path(bundle).name else Path(bundle)):
-        if (home / "configs" / "metadata.json").is_file():
-            return home
-    names = sorted(path.name for path in shipped.iterdir() if (path / "configs" / "metadata.json").is_file())
-    raise ConfigError(f"no bundle {bundle}", allowed=f"a bundle's folder, or {', '.join(names)}")
-
-
 def _of_bundle(home: Path, path: Path) -> Model:
-    try:
-        version = str(json.loads((home / "configs" / "metadata.json").read_text(encoding="utf-8")).get("version", ""))
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"cannot read the metadata of the bundle {home}", got=str(error)) from error
     seen = home / "configs" / RANGE_FILE
-    return Model(path, home.name, version, seen if seen.is_file() else None)
+    return Model(path, home.name, str(read_metadata(home).get("version", "")), seen if seen.is_file() else None)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.transforms.transform import RandomizableTransform
 from monai.utils import TransformBackends
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import DegradationSpec
+from mdcsrn.transforms._one_draw import OneDrawd
 from mdcsrn.transforms.lowpass import apply_degradation
 
 AXES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -108,7 +109,7 @@ class RandKSpaceLowPass(RandomizableTransform):
         return apply_degradation(img, self._spec)
 
 
-class RandKSpaceLowPassd(RandomizableTransform, MapTransform):
+class RandKSpaceLowPassd(OneDrawd):
     """Dictionary version of :class:`RandKSpaceLowPass`; all keys get the same draw.
 
     Args:
@@ -137,29 +138,9 @@ class RandKSpaceLowPassd(RandomizableTransform, MapTransform):
         prob: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.low_pass = RandKSpaceLowPass(reduction, axes, windows, noise, partial_fourier, grid, prob)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandKSpaceLowPassd:
-        """Set the state that the draws come from, as MONAI's Randomizable."""
-        super().set_random_state(seed, state)
-        self.low_pass.set_random_state(seed, state)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw the degradation of the next call."""
-        self.low_pass.randomize()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Degrade the volume under each key by one and the same draw."""
-        d = dict(data)
-        self.randomize()
-        for key in self.key_iterator(d):
-            d[key] = self.low_pass(d[key], randomize=False)
-        return d
+        super().__init__(
+            keys, RandKSpaceLowPass(reduction, axes, windows, noise, partial_fourier, grid, prob), allow_missing_keys
+        )
 
 
 def _per_axis(default: float, values: Mapping[int, float]) -> tuple[float, float, float]:

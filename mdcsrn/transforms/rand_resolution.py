@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.transforms.transform import RandomizableTransform
 from monai.utils import TransformBackends
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.transforms._one_draw import OneDrawd
 from mdcsrn.transforms._volumes import check_channel_first, plain, rewrap, tracked
 
 
@@ -72,7 +72,7 @@ class RandResolution(RandomizableTransform):
         return out
 
 
-class RandResolutiond(RandomizableTransform, MapTransform):
+class RandResolutiond(OneDrawd):
     """Dictionary version of :class:`RandResolution`; all keys get the same draw.
 
     Args:
@@ -93,27 +93,7 @@ class RandResolutiond(RandomizableTransform, MapTransform):
         prob: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.resolution = RandResolution(factor, min_size, prob)
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandResolutiond:
-        """Set the state that the draws come from, as MONAI's Randomizable."""
-        super().set_random_state(seed, state)
-        self.resolution.set_random_state(seed, state)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw the factors of the next call."""
-        self.resolution.randomize()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change the volume under each key by one and the same draw."""
-        d = dict(data)
-        self.randomize()
-        for key in self.key_iterator(d):
-            d[key] = self.resolution(d[key], randomize=False)
-        return d
+        super().__init__(keys, RandResolution(factor, min_size, prob), allow_missing_keys)
 
 
 RandResolutionD = RandResolutionDict = RandResolutiond

@@ -139,7 +139,7 @@ def test_one_degradation_for_a_draw(files: list[Path], volumes: Callable) -> Non
     class Record(Compose):
         def __call__(self, data: Any, *args: Any) -> Any:
             result = super().__call__(data)
-            specs.append(low_pass.low_pass.spec)
+            specs.append(low_pass.transform.spec)
             return result
 
     data = PatchDataset(volumes(files), Record([low_pass]), None, P, 2, 4, 2, seed=2)
