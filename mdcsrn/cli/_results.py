@@ -19,6 +19,7 @@ from mdcsrn.errors import DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.record import (
     Written,
+    derivation,
     read_sidecar,
     relative,
     series_change,
@@ -196,8 +197,7 @@ def _make_series(folder: Path, prediction: Prediction, scan: Scan, model: Model)
     from mdcsrn.io.dicom import storage, write_series
 
     assert scan.dicom is not None  # checked before anything was computed
-    words = f"super-resolved with mdcsrn, weights {model.sha256[:12]}; not for diagnosis"
-    files = write_series(prediction.volume, scan.dicom, folder, words)
+    files = write_series(prediction.volume, scan.dicom, folder, derivation(prediction, model.sha256))
     rounding = storage(prediction.volume).to_dict()
     return {"instances": len(files), "sha256": series_sha256(folder), "storage": rounding}
 

@@ -128,6 +128,14 @@ def sidecar(
     return {**record, SEAL: seal(record)}
 
 
+def derivation(prediction: Prediction, weights_sha256: str) -> str:
+    """What was done to a series, in the words of DICOM's DerivationDescription; nothing of a patient."""
+    weights = f"weights {weights_sha256[:12]}; not for diagnosis"
+    if prediction.plan.kind == "nothing":
+        return f"unchanged: mdcsrn found no empty outer band of k-space; {weights}"
+    return f"super-resolved with mdcsrn, {weights}"
+
+
 def plain(value: Any) -> Any:
     """`value` with nothing but JSON's own types; a number that is not finite becomes None."""
     if value is None or isinstance(value, bool | str):
