@@ -10,7 +10,7 @@ JOBS ?= auto
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long lint format constraints clean
+.PHONY: help install demo test test-long test-deploy lint format constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,19 @@ test: lint  ## lint, then every test that is not marked long
 # Long tests run one after another: several start processes of their own. Status 5 says that none was collected.
 test-long: $(STAMP)  ## the tests marked long
 	$(PYTEST) -n 0 -m long || [ $$? -eq 5 ]
+
+# MONAI Deploy has an environment of its own, since its pins are not those of the core; any file of pins builds it anew.
+DEPLOY_VENV ?= .venv-deploy
+DEPLOY_PINS := $(wildcard deploy/monai_deploy/*.txt deploy/monai_deploy/app/*.txt)
+
+$(DEPLOY_VENV)/.installed: pyproject.toml hatch_build.py $(DEPLOY_PINS)
+	"$(PYTHON)" -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c deploy/monai_deploy/constraints.txt \
+		-r deploy/monai_deploy/requirements.txt -e '.[dicom]'
+	@touch $@
+
+test-deploy: $(DEPLOY_VENV)/.installed  ## the MONAI Deploy app, in .venv-deploy: 1.5 GB, made at the first call
+	PYTHONUTF8=1 OMP_NUM_THREADS=1 $(DEPLOY_VENV)/bin/python -m pytest deploy/monai_deploy/tests
 
 format: $(STAMP)  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
