@@ -35,8 +35,10 @@ def has_bfloat16() -> bool:
 
 
 def usable_threads() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on; fewer where ``OMP_NUM_THREADS`` asks for it, which torch reads by itself."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is of nested levels
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) > 0 else cores
 
 
 def peak_gflops(precision: str, threads: int, seconds: float = 0.5) -> dict[str, float]:

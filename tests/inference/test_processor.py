@@ -1,0 +1,24 @@
+"""How many threads a backend takes where nothing is said."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mdcsrn.inference.backends.processor import usable_threads
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [(None, CORES), ("1", 1), ("1,4", 1), (" 1 ", 1), ("100000", CORES), ("0", CORES), ("", CORES), ("many", CORES)],
+)
+def test_the_environment_may_ask_for_fewer_than_the_cores(
+    asked: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert usable_threads() == threads
