@@ -9,11 +9,16 @@ JOBS ?= auto
 # ever after replacing it.
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
+# MONAI Label wants numpy 1 and pydicom 2, so it has an environment of its own.
+LABEL_VENV ?= .venv-label
+LABEL := deploy/monailabel
+LABEL_STAMP := $(LABEL_VENV)/.installed
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long test-deploy lint format constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv with everything that is needed
 
@@ -54,6 +59,19 @@ $(DEPLOY_VENV)/.installed: pyproject.toml hatch_build.py $(DEPLOY_PINS)
 test-deploy: $(DEPLOY_VENV)/.installed  ## the MONAI Deploy app, in .venv-deploy: 1.5 GB, made at the first call
 	PYTHONUTF8=1 OMP_NUM_THREADS=1 $(DEPLOY_VENV)/bin/python -m pytest deploy/monai_deploy/tests
 
+install-label: $(LABEL_STAMP)  ## make .venv-label with MONAI Label, for Python 3.11
+
+$(LABEL_STAMP): $(LABEL)/requirements.txt $(LABEL)/packages.txt $(LABEL)/constraints.txt pyproject.toml hatch_build.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
+		echo "MONAI Label 0.8.5 needs Python 3.11 or 3.12 (cgi), $(PYTHON) is another: make PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(LABEL_VENV)
+	$(LABEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LABEL)/requirements.txt -c $(LABEL)/constraints.txt
+	$(LABEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(LABEL)/packages.txt -e .
+	@touch $@
+
+test-label: $(LABEL_STAMP)  ## the tests of the MONAI Label app, in its own environment
+	PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(LABEL_VENV)/bin/python -m pytest $(LABEL)/tests
+
 format: $(STAMP)  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -66,5 +84,5 @@ constraints:  ## resolve the newest versions in a fresh environment and pin them
 	mv build/constraints.txt constraints.txt
 
 clean:  ## remove the environment and what builds and tests leave
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LABEL_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

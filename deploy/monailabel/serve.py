@@ -17,7 +17,9 @@ TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Replace this process by MONAI Label's server; arguments that are not known here are handed on to it."""
-    parser = argparse.ArgumentParser(prog="serve.py", description=__doc__, epilog="Further options: see MONAI Label.")
+    parser = argparse.ArgumentParser(
+        prog="serve.py", description=__doc__, epilog="Further options go to MONAI Label.", allow_abbrev=False
+    )
     parser.add_argument("--studies", required=True, help="folder of scans, or the address of a DICOMweb server")
     parser.add_argument("--app", default=str(HERE), help="folder of the app, where models and logs are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
