@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -90,3 +92,24 @@ def run(home: Path) -> Run:
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def stages() -> dict[str, list[list[str]]]:
+    """Instructions of each stage of the Dockerfile, as lists of words; comments are left out and long lines joined."""
+    text = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    joined = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    found: dict[str, list[list[str]]] = {}
+    stage = ""
+    for line in filter(None, map(str.strip, joined.splitlines())):
+        words = line.split()
+        stage = words[-1] if words[0] == "FROM" else stage
+        found.setdefault(stage, []).append(words)
+    return found
+
+
+@pytest.fixture(scope="session")
+def image_environment(stages: dict[str, list[list[str]]]) -> dict[str, str]:
+    """What ``ENV`` sets in the image, as it stands."""
+    pairs = [pair for words in stages["runtime"] if words[0] == "ENV" for pair in shlex.split(" ".join(words[1:]))]
+    return dict(pair.split("=", 1) for pair in pairs)
