@@ -16,7 +16,13 @@ from mdcsrn.kspace import DegradationSpec
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ("train", "evaluate", "inference")
 FRAGMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*/*.yaml"))
-OVERLAYS = (("specialist",), ("specialist", "universal"), ("finetune",), ("finetune", "multi_gpu_train"))
+OVERLAYS = (
+    ("specialist",),
+    ("specialist", "universal"),
+    ("specialist", "universal", "adversarial"),
+    ("finetune",),
+    ("finetune", "multi_gpu_train"),
+)
 
 
 @pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer"), ("evaluate", "infer")])
@@ -66,7 +72,7 @@ def test_a_chain_of_overlays_makes_a_trainer(chain: tuple[str, ...], overrides: 
     parser.update({key: value for key, value in overrides("train").items() if key in keep} | {"num_workers": 0})
     parser.parse(True)
     trainer = parser.get_parsed_content("train#trainer")
-    assert trainer.schedule.adversarial_steps == 0
+    assert (trainer.schedule.adversarial_steps > 0) == ("adversarial" in chain)
     assert trainer.generator.multiple == (2, 2, 2)
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
     assert batch["image"].shape == batch["label"].shape == (1, 1, 16, 16, 16)
