@@ -68,9 +68,9 @@ def own_options() -> list[click.Parameter]:
             help="Folder of the results ($HOLOSCAN_OUTPUT_PATH; default: output).",
         ),
         click.Option(
-            ["-m", "--model"], envvar=["HOLOSCAN_MODEL_PATH", f"{PREFIX}_MODEL"], metavar="M",
+            ["-m", "--model"], envvar="HOLOSCAN_MODEL_PATH", metavar="M",
             help="Weights ($HOLOSCAN_MODEL_PATH): a bundle's folder, a folder that holds one, a file, or the name of a "
-            "model in the default bundle; without it, or where the folder is empty, the default bundle.",
+            "model in the default bundle (default: that bundle's own).",
         ),
         click.Option(
             ["--rules"], type=_path, default=str(HOME / "rules.json"), metavar="F",
@@ -96,7 +96,7 @@ def settings_of(ctx: click.Context) -> Settings:
     names = {field.name for field in dataclasses.fields(Options)} & set(TAKEN_OVER)
     options = Options(**{name: values[name] for name in names}, quiet=True)
     options.task()  # settings that contradict each other are told before anything is read
-    return Settings(values["source"], values["output"], values["model"], values["rules"], options)
+    return Settings(values["source"], values["output"], _model(ctx, values["model"]), values["rules"], options)
 
 
 def config_defaults(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -111,9 +111,13 @@ def config_defaults(environment: Mapping[str, str] = os.environ) -> dict[str, An
     path = Path(environment.get("HOLOSCAN_CONFIG_PATH") or HOME / "app.yaml")
     section = read_mapping(path).get(SECTION) or {}
     known = {name.replace("_", "-"): name for name in (*TAKEN_OVER, "rules", "model")}
-    if not isinstance(section, dict) or not set(section) <= set(known):
-        got = ", ".join(sorted(set(section) - set(known))) if isinstance(section, dict) else type(section).__name__
-        raise ConfigError(f"{path}: unknown key in the section {SECTION}", got=got, allowed=", ".join(known))
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: the section {SECTION} is no mapping", got=type(section).__name__)
+    unknown = [str(key) for key in section if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown key in the section {SECTION}", got=", ".join(unknown), allowed=", ".join(known)
+        )
     return {known[key]: value for key, value in section.items() if value is not None}
 
 
@@ -121,15 +125,15 @@ def find_weights(model: str | None) -> Model:
     """The weights of a run.
 
     Args:
-        model: see :class:`Settings`. A packaged app always has a path here, which is empty where no model was packaged.
+        model: see :class:`Settings`.
 
     Raises:
-        ConfigError: a folder that is neither empty nor a bundle, nor holds just one bundle or file of weights.
+        ConfigError: a folder that is neither a bundle, nor holds just one bundle or file of weights.
         CheckpointError: no such file or name.
     """
-    place = Path(model or "")
-    if not model or (place.is_absolute() and not place.exists()) or (place.is_dir() and not any(place.iterdir())):
+    if model is None:
         return find_model()
+    place = Path(model)
     if not place.is_dir():
         return find_model(model=model)
     below = [entry for entry in sorted(place.iterdir()) if entry.is_dir()]
@@ -148,6 +152,15 @@ def find_weights(model: str | None) -> Model:
             remedy="give the bundle's folder, or the file",
         )
     return find_model(bundle=bundles[0]) if bundles else find_model(model=files[0])
+
+
+def _model(ctx: click.Context, value: str | None) -> str | None:
+    """The model asked for; a packaged app always names a folder, which is not there where no model was packaged."""
+    if value is None or ctx.get_parameter_source("model") != ParameterSource.ENVIRONMENT:
+        return value
+    place = Path(value)
+    nothing = not any(place.iterdir()) if place.is_dir() else place.is_absolute() and not place.exists()
+    return (ctx.default_map or {}).get("model") if nothing else value
 
 
 def _drop_weaker_tasks(ctx: click.Context, values: dict[str, Any]) -> None:

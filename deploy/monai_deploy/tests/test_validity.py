@@ -1,0 +1,137 @@
+# ruff: noqa: D103
+"""Every written file against the standard: mandatory attributes, geometry, references, and what dciodvfy says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from deploy_studies import secret, write
+from pydicom.valuerep import VR, validate_value
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Images = list[pydicom.Dataset]
+
+
+@pytest.fixture(scope="module")
+def result(app: Run, slab: Path) -> tuple[Images, Images, list[Path]]:
+    """Source images, derived images and their files: an oblique real series, refined on two axes."""
+    output = slab.parent / "valid"
+    done = app("-i", slab, "-o", output, "--factor", 1, 1.25, 2, "--backend", "eager")
+    assert done.returncode == 0, done.stderr
+    files = sorted((output / "series1301_sr").iterdir())
+    source = sorted((pydicom.dcmread(p) for p in slab.iterdir()), key=lambda ds: int(ds.InstanceNumber))
+    return source, [pydicom.dcmread(p) for p in files], files
+
+
+def mandatory() -> list[tuple[str, str]]:
+    """(keyword, type) that the standard demands of an MR image, by highdicom's tables of it."""
+    folder = Path(highdicom.__file__).parent / "_standard"
+    modules = json.loads((folder / "iod_module_map.json").read_text())["mr-image"]
+    attributes = json.loads((folder / "module_attribute_map.json").read_text())
+    return [
+        (a["keyword"], a["type"])
+        for m in modules
+        if m["usage"] == "M"
+        for a in attributes[m["key"]]
+        if a["type"] in ("1", "2") and not a["path"]
+    ]
+
+
+def test_mandatory_attributes(result: tuple[Images, Images, list[Path]]) -> None:
+    required = mandatory()
+    assert len(required) > 35
+    for ds in result[1]:
+        for keyword, kind in required:
+            assert keyword in ds, keyword
+            assert kind == "2" or ds[keyword].value not in (None, "", []), keyword
+
+
+def test_every_value_fits_its_representation(result: tuple[Images, Images, list[Path]]) -> None:
+    for ds in result[1][::7]:
+        for element in ds.iterall():
+            if element.VR in (VR.SQ, VR.OW) or element.value is None:
+                continue
+            values = element.value if element.VM > 1 else [element.value]
+            for value in values:
+                validate_value(element.VR, str(value) if element.VR in (VR.DS, VR.IS, VR.PN) else value, 2)
+
+
+def test_what_a_derived_series_must_say(result: tuple[Images, Images, list[Path]]) -> None:
+    source, derived, _ = result
+    assert len(derived) == 48
+    uids = [ds.SOPInstanceUID for ds in derived]
+    assert len(set(uids)) == 48
+    assert not set(uids) & {ds.SOPInstanceUID for ds in source}
+    assert len({ds.SeriesInstanceUID for ds in derived} | {source[0].SeriesInstanceUID}) == 2
+    known = {ds.SOPInstanceUID for ds in source}
+    for number, ds in enumerate(derived, 1):
+        assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+        assert ds.InstanceNumber == number
+        assert list(ds.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "Modality", "StudyDate"):
+            assert ds[keyword].value == source[0][keyword].value, keyword
+        assert {item.ReferencedSOPInstanceUID for item in ds.SourceImageSequence} <= known
+        assert ds.ReferencedSeriesSequence[0].SeriesInstanceUID == source[0].SeriesInstanceUID
+        assert "not for diagnosis" in ds.DerivationDescription
+        assert ds.WindowWidth >= 1
+
+
+def test_the_geometry_of_each_slice(result: tuple[Images, Images, list[Path]]) -> None:
+    source, derived, _ = result
+    cosines = np.array(derived[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(cosines[:3], cosines[3:])
+    assert np.linalg.norm(cosines[:3]) == pytest.approx(1, abs=1e-6)
+    assert cosines[:3] @ cosines[3:] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(cosines, np.array(source[0].ImageOrientationPatient, dtype=float), atol=1e-6)
+    places = np.array([ds.ImagePositionPatient for ds in derived], dtype=float)
+    steps = np.diff(places, axis=0)
+    np.testing.assert_allclose(steps, np.tile(0.5 * normal, (47, 1)), atol=1e-4)
+    for ds, place in zip(derived, places, strict=True):
+        np.testing.assert_allclose(np.array(ds.ImageOrientationPatient, dtype=float), cosines, atol=0)
+        assert (ds.Rows, ds.Columns) == (90, 64)
+        assert [float(v) for v in ds.PixelSpacing] == pytest.approx([0.8, 1])
+        assert float(ds.SpacingBetweenSlices) == pytest.approx(0.5, abs=1e-4)
+        assert float(ds.SliceThickness) == pytest.approx(0.5, abs=1e-4)
+        assert float(ds.SliceLocation) == pytest.approx(place @ normal, abs=1e-3)
+
+
+def test_dciodvfy(result: tuple[Images, Images, list[Path]]) -> None:
+    """The validator of dicom3tools, where it is installed (``apt-get install dicom3tools``)."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("no dciodvfy on the path: apt-get install dicom3tools")
+    for path in result[2][::12]:
+        shown = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        lines = (shown.stdout + shown.stderr).splitlines()
+        assert "MRImage" in lines
+        assert not [line for line in lines if line.startswith("Error")]
+
+
+def test_a_deidentified_source_stays_so(app: Run, stack, tmp_path: Path) -> None:
+    images = stack(slices=16, rows=24, columns=24)
+    for ds in images:
+        secret(ds)
+        ds.PatientName, ds.PatientID, ds.StudyDate, ds.AccessionNumber = "anon", "", "", ""
+        ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "by hand"
+        del ds.PatientBirthDate, ds.SeriesDescription, ds.StudyDescription, ds.ReferringPhysicianName
+    done = app("-i", write(images, tmp_path / "study"), "-o", tmp_path / "out", "--backend", "eager")
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "out" / "series005_sr").iterdir())
+    assert len(files) == 16
+    for path in files:
+        content = path.read_bytes()
+        assert b"uux" not in content
+        assert b"1901" not in content
+        ds = pydicom.dcmread(path)
+        assert (ds.PatientIdentityRemoved, ds.PatientBirthDate, ds.StudyDate) == ("YES", "", "")
+        assert ds.PatientName == "anon"
+        assert ds.DerivationDescription.startswith("unchanged: ")  # no empty band, and no finer grid was asked for
+    assert "no-empty-band" in done.stderr
