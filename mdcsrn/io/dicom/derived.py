@@ -53,7 +53,7 @@ DECIMAL = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImagingF
 # Type 2 of the MR image object: there, and empty where it is not known.
 _TYPE_2 = """
 PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber
-PositionReferenceIndicator Manufacturer ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength Laterality
+PositionReferenceIndicator Manufacturer ScanOptions MRAcquisitionType RepetitionTime EchoTime EchoTrainLength
 PatientPosition
 """
 TYPE_2 = tuple(_TYPE_2.split())
@@ -137,9 +137,7 @@ def _copy(like: DicomSeries, tags: FrameTags, source: str, target: str, header: 
     """Copy a tag that all files of the source agree on; one that differs belongs to its image, not to the series."""
     value = tags.get(source)
     if value is None:
-        if source in like.headers[0]:
-            setattr(header, target, None)  # empty there, empty here
-        return
+        return  # only what is of type 2 may be there and empty, and that is seen to at the end
     if len(like.headers) > 1 and any(_text(d, source) != str(value) for d in like.headers if source in d):
         return
     if target == source and source in like.headers[0]:

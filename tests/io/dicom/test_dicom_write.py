@@ -204,6 +204,18 @@ def test_the_standards_mandatory_attributes_are_there(
             assert kind == "2" or ds[keyword].value not in (None, "", []), keyword
 
 
+def test_what_is_optional_and_empty_is_left_behind(tmp_path: Path, make_slices: Make, save: Save) -> None:
+    slices = make_slices()
+    for ds in slices:
+        ds.ProcedureCodeSequence, ds.Laterality, ds.StudyID = [], "", ""
+        ds.StudyDescription, ds.BodyPartExamined = "", "BRAIN"
+    source = _read(save(slices, tmp_path / "in"))
+    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
+    # A sequence has items, a head has no laterality; of type 2 are the ones that may be there and empty.
+    assert not {"ProcedureCodeSequence", "Laterality", "StudyDescription"} & set(ds.dir())
+    assert (ds.StudyID, ds.BodyPartExamined) == ("", "BRAIN")
+
+
 def test_a_deidentified_source_stays_so(tmp_path: Path, make_slices: Make, save: Save) -> None:
     slices = make_slices()
     for ds in slices:
