@@ -10,7 +10,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mdcsrn.bundle.names import (
     ATTRIBUTES,
@@ -34,6 +34,19 @@ _NODES = (
     *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot),
 )
 Aliases = Mapping[str, frozenset[str]]
+# Expressions that many bundles have and that the grammar would refuse for one of their words: allowed to the letter.
+IDIOMS = {
+    ast.unparse(ast.parse(text))
+    for text in (
+        "setattr(torch.backends.cudnn, 'benchmark', True)",
+        "dist.init_process_group(backend='nccl')",
+        "dist.is_initialized() or dist.init_process_group(backend='nccl')",
+        "torch.device('cuda:' + os.environ['LOCAL_RANK'])",
+        """torch.device(f"cuda:{os.environ['LOCAL_RANK']}")""",
+        "torch.device(f'cuda:{dist.get_rank()}')",
+    )
+}
+_MEANT = {"torch": frozenset({"torch"}), "dist": frozenset({"torch.distributed"}), "os": frozenset({"os"})}
 # What MONAI puts into every expression's reach.
 GLOBALS: dict[str, frozenset[str]] = {
     "monai": frozenset({"monai"}),
@@ -89,6 +102,8 @@ def expression_problems(text: str, aliases: Aliases) -> list[str]:
         tree = _parse(source, "eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return [f"not an expression ({type(error).__name__})"]
+    if ast.unparse(tree) in IDIOMS and all(aliases.get(name, meant) == meant for name, meant in _MEANT.items()):
+        return []
     return sorted(set(_problems(tree, {**GLOBALS, **_joined(aliases)})))
 
 
@@ -121,21 +136,40 @@ def _problems(tree: ast.AST, aliases: Mapping[str, frozenset[str]]) -> Iterator[
     for node in ast.walk(tree):
         if not isinstance(node, _NODES):
             yield f"{type(node).__name__} is no part of the grammar"
-        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == REFERENCES:
+        elif _is_reference(node):
             inner.add(id(node.slice))  # an identifier of the configuration is no word of Python's
         elif isinstance(node, ast.Constant) and id(node) not in inner:
             yield from _constant(node)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             yield from _repetition(node)
         elif isinstance(node, ast.Call):
+            if _is_path(node.func, aliases):
+                inner.update(id(argument) for argument in node.args)  # `eval` is a folder's name there
             yield from _call(node, aliases)
-        elif isinstance(node, ast.comprehension) and (node.is_async or not isinstance(node.target, ast.Name)):
-            yield "a comprehension with more than one simple name"
+        elif isinstance(node, ast.comprehension) and (node.is_async or not _is_simple(node.target)):
+            yield "a comprehension over something else than simple names"
         elif isinstance(node, ast.Attribute) and id(node) not in inner:
             inner.update(id(part) for part in _chain(node))
             yield from _attribute(node, aliases)
         elif isinstance(node, ast.Name) and id(node) not in inner and node.id not in variables:
             yield from _name(node, aliases)
+
+
+def _is_reference(node: ast.AST) -> TypeGuard[ast.Subscript]:
+    """``@name``, as MONAI writes it."""
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == REFERENCES
+
+
+def _is_simple(target: ast.expr) -> bool:
+    """``for i in ...`` or ``for i, j in ...``."""
+    names = target.elts if isinstance(target, ast.Tuple) else [target]
+    return all(isinstance(name, ast.Name) for name in names)
+
+
+def _is_path(function: ast.expr, aliases: Mapping[str, frozenset[str]]) -> bool:
+    """``os.path.join`` and its like: text among its arguments is a part of a path, and no name of anything."""
+    text = ast.unparse(function)
+    return text.startswith("os.path.") and aliases.get("os") == frozenset({"os"})
 
 
 def _chain(node: ast.expr) -> list[ast.expr]:
@@ -176,7 +210,8 @@ def _name(node: ast.Name, aliases: Mapping[str, frozenset[str]]) -> Iterator[str
 
 
 def _call(node: ast.Call, aliases: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    if not isinstance(node.func, ast.Name | ast.Attribute):
+    # What a reference stands for is made by the configuration itself, of names that are on the list.
+    if not isinstance(node.func, ast.Name | ast.Attribute) and not _is_reference(node.func):
         yield "a call of something that has no name"
     elif isinstance(node.func, ast.Name) and node.func.id not in BUILTINS and node.func.id not in aliases:
         yield f"a call of {node.func.id}"

@@ -29,7 +29,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     module: frozenset(names.split())
     for module, names in {
         "monai.transforms": "",
-        "monai.data": "list_data_collate pad_list_data_collate decollate_batch partition_dataset",
+        "monai.data": "list_data_collate pad_list_data_collate decollate_batch partition_dataset "
+        "load_decathlon_datalist",
         "monai.data.utils": "list_data_collate pad_list_data_collate decollate_batch",
         "monai.engines": "default_prepare_batch",
         "monai.handlers": "from_engine stopping_fn_from_metric stopping_fn_from_loss",
@@ -40,11 +41,14 @@ FUNCTIONS: dict[str, frozenset[str]] = {
         "monai.networks.nets": "",
         "monai.networks.blocks": "",
         "monai.networks.layers": "",
+        "monai.networks.schedulers": "",
         "monai.optimizers": "",
         "monai.utils": "set_determinism ensure_tuple",
         "torch": f"device tensor manual_seed cat stack zeros ones sigmoid softmax argmax bfloat16 {_DTYPES}",
-        "torch.cuda": "is_available device_count",
+        "torch.cuda": "is_available device_count set_device",
+        "torch.distributed": "is_initialized get_rank get_world_size destroy_process_group",
         "torch.nn": "",
+        "torch.nn.parallel": "",
         "torch.nn.functional": "relu sigmoid softmax pad interpolate l1_loss mse_loss",
         "torch.optim": "",
         "torch.optim.lr_scheduler": "",
@@ -57,6 +61,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
         "math": "pi inf sqrt log log2 log10 exp floor ceil prod sin cos tan",
         "operator": "itemgetter",
         "glob": "glob",
+        "os.path": "join exists isfile isdir basename dirname splitext",
         "mdcsrn.configs": "check_command_line",
         "mdcsrn.data.datalist": "load_datalist repeats",
         "mdcsrn.data.patches": "",
@@ -79,7 +84,18 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     }.items()
 }
 NO_CLASSES = {
-    *("torch", "torch.cuda", "torch.nn.functional", "numpy", "math", "operator", "glob", "monai.utils"),
+    *(
+        "torch",
+        "torch.cuda",
+        "torch.distributed",
+        "torch.nn.functional",
+        "numpy",
+        "math",
+        "operator",
+        "glob",
+        "os.path",
+    ),
+    *("monai.utils",),
     *("monai.data.utils", "monai.handlers.utils", "mdcsrn.configs", "mdcsrn.files", "mdcsrn.data.sample"),
     *(
         "mdcsrn.data.datalist",
@@ -98,7 +114,8 @@ DENIED = (
     *("CellSam", "FlexUNetEncoder", "FlexibleUNetEncoder", "ResNetEncoder"),
     *("Path", "PurePath", "Thread", "Process", "Popen", "Any", "Callable", "TYPE_CHECKING", "Number", "Decimal"),
 )
-ALLOWED_CLASSES = {"LambdaLR"}  # its name begins like a denied one; its function is a name or a component, judged too
+# Their names begin like denied ones: a function that is a name or a component, judged too; MONAI's loader of batches.
+ALLOWED_CLASSES = {"LambdaLR", "ThreadDataLoader"}
 # Of these an argument is looked up by pydoc.locate, anywhere in Python: never in an expression, and with its own check.
 LOCATING = ("LoadImage", "SaveImage", "PatchInferer")
 LOCATED_ARGUMENTS = {"reader", "writer", "merger_cls"}

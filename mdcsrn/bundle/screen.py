@@ -106,8 +106,9 @@ def _special(key: str, value: Any, place: str) -> Iterator[tuple[str, str, str]]
         problem = target_problem(value)
         if problem is not None:
             yield "target", place, problem
-    elif key == "_mode_" and value not in ("default", "callable"):
-        yield "mode", place, f"_mode_ is default or callable, not {str(value)[:40]!r}: others open a debugger"
+    elif key == "_mode_" and value != "default":
+        # `callable` hands the class over, and an expression could call it with a reader that is looked up by its name.
+        yield "mode", place, f"_mode_ is default, not {str(value)[:40]!r}: others open a debugger, or hand a class over"
     elif key == "_debug_":
         yield "mode", place, "_debug_ opens a debugger"
     elif key in LOCATED_ARGUMENTS:

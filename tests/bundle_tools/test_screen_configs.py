@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ ATTACKS = {
     "open": ("expression", "x: \"$open('{marker}', 'w')\""),
     "getattr": ("expression", "x: \"$getattr(torch, 'os').system('{touch}')\""),
     "setattr": ("expression", "x: \"$setattr(torch, 'load', print)\""),
-    "import os": ("import", "x: $import os"),
+    "import sys": ("import", "x: $import sys"),
+    "import os's own functions": ("expression", "x: $from os import path, system"),
     "import subprocess": ("import", "x: $import subprocess as s"),
     "import from": ("import", "x: $from os import system"),
     "import the bundle's own code": ("import", "x: $import scripts.evil"),
@@ -45,6 +47,20 @@ ATTACKS = {
     "dunder of a reference": ("expression", 'x: "$@device.__reduce__()"'),
     "globals of a function": ("expression", 'x: "$@network.forward.__globals__"'),
     "frame of a generator": ("expression", 'x: "$(i for i in [1]).gi_frame.f_builtins"'),
+    "os through its path": ("expression", "x: \"$os.path.os.system('{touch}')\""),
+    "os.system, os imported for its path": ("expression", "imports_: $import os\nx: \"$os.system('{touch}')\""),
+    "the environment": ("expression", "imports_: $import os\nx: \"$@dataset_dir + os.environ['HOME']\""),
+    "a home directory": ("expression", "imports_: $import os\nx: \"$os.path.expanduser('~')\""),
+    "setattr under another name": (
+        "expression", "y: $import mdcsrn.networks as torch\nx: \"$setattr(torch.backends.cudnn, 'benchmark', True)\""
+    ),
+    "setattr of something else": ("expression", "x: \"$setattr(torch.backends.cudnn, 'enabled', True)\""),
+    "another process group": (
+        "expression", "imports_: $import torch.distributed as dist\n"
+        "x: \"$dist.init_process_group(backend='nccl', init_method='tcp://192.0.2.1:1')\""
+    ),
+    "call of an item of a reference": ("expression", "x: \"$@transform['x']('exec')\""),
+    "a reader for a reference": ("expression", "x: \"$@transform('a', reader='exec')\""),
     "lambda": ("expression", 'x: "$(lambda: 1)()"'),
     "walrus": ("expression", 'x: "$[y := 1]"'),
     "call of a call": ("expression", "x: \"$torch.nn.Linear(1, 1)(torch.zeros(1))\""),
@@ -88,6 +104,7 @@ ATTACKS = {
     "merger: os.system": ("located", "x: {_target_: PatchInferer, merger_cls: os.system}"),
     "a name to be looked up": ("word", "x: {_target_: Compose, transforms: [subprocess.call]}"),
     "debugger": ("mode", "x: {_target_: Compose, _mode_: debug}"),
+    "class as a value": ("mode", "x: {_target_: LoadImage, _mode_: callable}"),
     "breakpoint": ("mode", "x: {_target_: Compose, _debug_: true}"),
     "requirement that runs": ("expression", "x: {_target_: Compose, _requires_: \"$torch.os.system('{touch}')\"}"),
     "switch that runs": ("expression", "x: {_target_: Compose, _disabled_: \"$torch.os.system('{touch}')\"}"),
@@ -104,6 +121,40 @@ ATTACKS = {
     "not YAML": ("parse", "x: [1"),
     "too deep": ("parse", "x: " + "[" * 100 + "]" * 100),
 }  # fmt: skip
+
+
+# Another bundle's inference, in the manner of the model zoo: paths joined, a checkpoint handler called by reference.
+ZOO_LIKE = {
+    "imports": ["$import glob", "$import os"],
+    "bundle_root": ".",
+    "ckpt_path": "$@bundle_root + '/models/model.pt'",
+    "output_dir": "$os.path.join(@bundle_root, 'eval')",
+    "dataset_dir": "/workspace/data",
+    "datalist": "$list(sorted(glob.glob(os.path.join(@dataset_dir, 'images', '*.nii.gz'))))",
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "network_def": {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2,
+                    "channels": [16, 32], "strides": [2], "norm": "batch"},
+    "network": "$@network_def.to(@device)",
+    "preprocessing": {"_target_": "Compose", "transforms": [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+    ]},
+    "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]", "transform": "@preprocessing"},
+    "dataloader": {"_target_": "ThreadDataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+    "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [96, 96, 96], "overlap": 0.5},
+    "checkpointloader": {"_target_": "CheckpointLoader", "load_path": "@ckpt_path",
+                         "load_dict": {"model": "@network"}, "map_location": "@device"},
+    "evaluator": {"_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@dataloader",
+                  "network": "@network", "inferer": "@inferer", "amp": True},
+    "initialize": ["$setattr(torch.backends.cudnn, 'benchmark', True)"],
+    "run": ["$@checkpointloader(@evaluator)", "$@evaluator.run()"],
+}  # fmt: skip
+
+
+def test_a_bundle_in_the_manner_of_the_zoo_passes(foreign: Path) -> None:
+    (foreign / "configs" / "inference.yaml").unlink()
+    (foreign / "configs" / "inference.json").write_text(json.dumps(ZOO_LIKE))
+    assert check(foreign) == []
 
 
 def spoil(home: Path, lines: str) -> Path:
@@ -173,7 +224,18 @@ def test_what_is_refused_does_run_in_monai(attack: str, foreign: Path) -> None:
         "$None if not @start else @start",
         "$import torch",
         "$from torch.optim import Adam",
+        "$import os",
+        "$os.path.join(@bundle_root, 'eval')",
+        "$not os.path.exists(@checkpoint)",
+        "$[{'image': a, 'label': b} for a, b in zip(@images, @labels)]",
+        "$@loader(@evaluator) if @load_pretrain else None",
+        "$setattr(torch.backends.cudnn, 'benchmark', True)",
+        "$dist.is_initialized() or dist.init_process_group(backend='nccl')",
+        "$torch.device('cuda:' + os.environ['LOCAL_RANK'])",
+        "$torch.cuda.set_device(@device)",
+        "$@train#handlers[: -2 if dist.get_rank() > 0 else None]",
     ],
 )
 def test_ordinary_expressions_pass(text: str) -> None:
-    assert expression_problems(text, {"glob": frozenset({"glob"})}) == []
+    aliases = {"glob": {"glob"}, "os": {"os"}, "dist": {"torch.distributed"}}
+    assert expression_problems(text, {name: frozenset(modules) for name, modules in aliases.items()}) == []

@@ -17,7 +17,17 @@ from mdcsrn.bundle.names import FUNCTIONS, name_problem
 from mdcsrn.cli.main import main
 
 # Packages whose classes lead nowhere: typing and containers.
-HARMLESS = {"collections", "collections.abc", "typing", "builtins", "numpy", "numbers", "nibabel.nifti1"}
+HARMLESS = {
+    "posixpath",
+    "genericpath",
+    "collections",
+    "collections.abc",
+    "typing",
+    "builtins",
+    "numpy",
+    "numbers",
+    "nibabel.nifti1",
+}
 
 
 def rules(source: Path) -> set[str]:
