@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydicom
 from pydicom.sr.codedict import codes
+from pydicom.valuerep import VALIDATORS
 
 import mdcsrn
 from mdcsrn.io.dicom.frames import SINGLE
@@ -15,7 +16,7 @@ from mdcsrn.io.dicom.header import FrameTags, get
 from mdcsrn.io.dicom.series import DicomSeries, Frame
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 # Copied as they are, so that a de-identified source stays so: patient, study, series, equipment, frame of reference.
 _COPIED = """
@@ -50,6 +51,7 @@ RENAMED = {
     "ImagedNucleus": "ResonantNucleus",
 }
 DECIMAL = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImagingFrequency", "PixelBandwidth")
+CHECKED = ("AS", "DA", "TM")  # representations whose values have one strict form
 # Type 2 of the MR image object: there, and empty where it is not known.
 _TYPE_2 = """
 PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber
@@ -97,10 +99,12 @@ def template(like: DicomSeries, description: str, number: int | None, name: str,
         header.FrameOfReferenceUID = pydicom.uid.generate_uid(prefix=None)
     header.ScanningSequence = header.get("ScanningSequence") or _sequence(tags)
     header.SequenceVariant = header.get("SequenceVariant") or "NONE"
-    inverted = "IR" in tags.words("ScanningSequence")
-    for keyword in (*TYPE_2, "InversionTime") if inverted else TYPE_2:
+    _inversion(header)
+    for keyword in TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
+    if "BodyPartExamined" not in header and "Laterality" not in header:
+        header.Laterality = None  # of type 2 unless the body part is known and not one of a pair
     _lossy(tags, header)
     return header
 
@@ -141,11 +145,34 @@ def _copy(like: DicomSeries, tags: FrameTags, source: str, target: str, header: 
     if len(like.headers) > 1 and any(_text(d, source) != str(value) for d in like.headers if source in d):
         return
     if target == source and source in like.headers[0]:
-        header[target] = copy.deepcopy(like.headers[0][source])
+        element = like.headers[0][source]
+        if target in TYPE_2 or _is_valid(element):
+            header[target] = copy.deepcopy(element)
         return
     if target in DECIMAL:  # 64-bit floats of enhanced images become decimal strings of 16 characters
         value = pydicom.valuerep.DSfloat(tags.numbers(source)[0], auto_format=True)
     setattr(header, target, copy.deepcopy(value))
+
+
+def _is_valid(element: DataElement) -> bool:
+    """False for an age, date or time that is none (``0Y``): scanners and de-identifiers write them, we must not."""
+    if element.VR not in CHECKED:
+        return True
+    values = element.value if element.VM > 1 else [element.value]
+    return all(VALIDATORS[element.VR](element.VR, str(value))[0] for value in values)
+
+
+def _inversion(header: Dataset) -> None:
+    """An inversion time goes with IR among the sequences: the standard has neither without the other."""
+    sequences = header.ScanningSequence
+    listed = [sequences] if isinstance(sequences, str) else list(sequences)
+    if header.get("InversionTime"):
+        if "IR" not in listed:
+            header.ScanningSequence = [*listed, "IR"]
+    elif "IR" in listed:
+        header.InversionTime = None
+    else:
+        header.pop("InversionTime", None)
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

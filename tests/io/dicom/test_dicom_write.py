@@ -214,6 +214,48 @@ def test_what_is_optional_and_empty_is_left_behind(tmp_path: Path, make_slices: 
     # A sequence has items, a head has no laterality; of type 2 are the ones that may be there and empty.
     assert not {"ProcedureCodeSequence", "Laterality", "StudyDescription"} & set(ds.dir())
     assert (ds.StudyID, ds.BodyPartExamined) == ("", "BRAIN")
+    for ds in slices:
+        del ds.BodyPartExamined
+    source = _read(save(slices, tmp_path / "in2"))
+    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out2", "made for a test")[0])
+    assert ds.Laterality == ""  # of type 2 where the body part is not known
+
+
+@pytest.mark.parametrize(
+    ("sequence", "time", "written", "kept"),
+    [
+        ("GR", "450", ["GR", "IR"], 450.0),
+        (["GR", "IR"], "450", ["GR", "IR"], 450.0),
+        ("IR", None, "IR", None),
+        ("GR", "0", "GR", "absent"),
+        ("GR", None, "GR", "absent"),
+    ],
+)
+def test_an_inversion_time_goes_with_an_inversion(
+    tmp_path: Path, make_slices: Make, save: Save, sequence, time, written, kept
+) -> None:
+    slices = make_slices()
+    for ds in slices:
+        ds.ScanningSequence = sequence
+        if time is not None:
+            ds.InversionTime = time
+    source = _read(save(slices, tmp_path / "in"))
+    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
+    assert ds.ScanningSequence == written
+    assert ds.get("InversionTime", "absent") == kept
+
+
+def test_values_in_no_form_of_the_standard_are_left_behind(tmp_path: Path, make_slices: Make, save: Save) -> None:
+    slices = make_slices()
+    with pydicom.config.disable_value_validation():
+        for ds in slices:
+            ds.PatientAge, ds.AcquisitionDate, ds.AcquisitionTime = "0Y", "2001.02.30", "120000"
+            ds.PatientWeight = "70"
+        folder = save(slices, tmp_path / "in")
+    source = _read(folder)
+    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
+    assert not {"PatientAge", "AcquisitionDate"} & set(ds.dir())
+    assert (ds.AcquisitionTime, ds.PatientWeight) == ("120000", 70)
 
 
 def test_a_deidentified_source_stays_so(tmp_path: Path, make_slices: Make, save: Save) -> None:
