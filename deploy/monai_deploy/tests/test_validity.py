@@ -16,6 +16,8 @@ import pytest
 from deploy_studies import secret, write
 from pydicom.valuerep import VR, validate_value
 
+from mdcsrn.io.dicom import find_series, read_series, write_series
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Images = list[pydicom.Dataset]
 
@@ -103,16 +105,33 @@ def test_the_geometry_of_each_slice(result: tuple[Images, Images, list[Path]]) -
         assert float(ds.SliceLocation) == pytest.approx(place @ normal, abs=1e-3)
 
 
-def test_dciodvfy(result: tuple[Images, Images, list[Path]]) -> None:
-    """The validator of dicom3tools, where it is installed (``apt-get install dicom3tools``)."""
+@pytest.fixture(scope="module")
+def dciodvfy() -> Callable[[Path], list[str]]:
+    """Errors that the validator of dicom3tools finds in a file, where it is installed."""
     program = shutil.which("dciodvfy")
     if program is None:
         pytest.skip("no dciodvfy on the path: apt-get install dicom3tools")
-    for path in result[2][::12]:
-        shown = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+
+    def errors(path: Path) -> list[str]:
+        shown = subprocess.run([str(program), str(path)], capture_output=True, text=True, check=False)
         lines = (shown.stdout + shown.stderr).splitlines()
         assert "MRImage" in lines
-        assert not [line for line in lines if line.startswith("Error")]
+        return [line for line in lines if line.startswith("Error")]
+
+    return errors
+
+
+def test_dciodvfy_finds_no_error(result: tuple[Images, Images, list[Path]], dciodvfy) -> None:
+    for path in result[2][::12]:
+        assert dciodvfy(path) == []
+
+
+def test_dciodvfy_finds_no_error_in_what_comes_of_other_scanners(dciodvfy, shared_data: Path, tmp_path: Path) -> None:
+    for archive in ("dicom2nifti_fixtures_multivendor.zip", "siemens_xa30_enhanced_t1tfl.zip"):
+        for number, found in enumerate(find_series(shared_data / "dicom" / archive)):
+            series = read_series(found)
+            paths = write_series(series.volume, series, tmp_path / f"{archive}{number}", "made for a test")
+            assert dciodvfy(paths[0]) == [], found.folder
 
 
 def test_a_deidentified_source_stays_so(app: Run, stack, tmp_path: Path) -> None:
