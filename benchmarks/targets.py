@@ -17,7 +17,10 @@ GAIN, GAIN_WITHOUT_GPU = 2.0, 1.5  # dB over zero-filled, head, mean
 CLOSE = 0.3  # dB: a GAN under its parent, the universal model under the specialist
 LIKE_OURS = 2.0  # times our work per voxel: the peers that ours must beat
 PARENTS = {"gan": "model", "ours-gan": "ours"}
-SPECIALISTS = {"universal": "ours-s2d-222", "model": "ours-s2d-222"}
+SPECIALISTS = {
+    "universal": "ours-s2d-222",
+    "model": "specialist",
+}  # --weights specialist=FILE: the start of the shipped one
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ def targets(rows: Sequence[Row], methods: Sequence[Method]) -> list[Target]:
             if head(child, "psnr") and head(parent, "psnr"):
                 pair = head(child, "psnr"), head(parent, "psnr")
                 found.append(Target(setting, *_under(named[child], "the 2x2 specialist", *pair)))
-        found += _peers(setting, ours, [m for m in methods if m.family == "peer"], {m: head(m, "psnr") for m in named})
+        trained = [m for m in ours if m.voxels]  # in this benchmark, with the peers' budget: not the shipped ones
+        peers = [m for m in methods if m.family == "peer"]
+        found += _peers(setting, trained, peers, {m: head(m, "psnr") for m in named})
     return found
 
 
