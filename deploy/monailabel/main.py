@@ -29,6 +29,7 @@ from mdcsrn.errors import ConfigError, MdcsrnError
 
 logger = logging.getLogger(__name__)
 
+TEMPORARY = "MDCSRN_LABEL_TEMPORARY"  # where serve.py gave the server a temporary folder of its own
 CONF = {"models", "bundles", "server_mode"}
 
 
@@ -95,7 +96,11 @@ class SuperResolutionApp(MONAILabelApp):
                 raise UnknownError(f"no image {image}", allowed="a name of the study folder, a file that is sent along")
             if "label_tag" in request:
                 checked_tag(request["label_tag"])
-            return super().infer(request, store)
+            try:
+                return super().infer(request, store)
+            except BaseException:
+                self._forget(image)
+                raise
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """A batch; in a process of its own, whose status is what a client sees, a bad scan is an error at the end."""
@@ -149,7 +154,16 @@ class SuperResolutionApp(MONAILabelApp):
         """True for a name of the study folder, an upload, or a session's file; no other path of this machine."""
         if not os.path.exists(image):
             return bool(store.get_image_uri(image))
-        place = Path(os.path.realpath(image))
-        upload = place.parent == Path(tempfile.gettempdir()).resolve() and place.name.startswith("tmp")
         sessions = Path(settings.MONAI_LABEL_SESSION_PATH or Path.home() / ".cache" / "monailabel" / "sessions")
-        return upload or place.is_relative_to(sessions.resolve())
+        return _is_upload(image) or Path(os.path.realpath(image)).is_relative_to(sessions.resolve())
+
+    def _forget(self, image: str) -> None:
+        """Remove what a client sent along: MONAI Label does so after a result, and leaves it after an error."""
+        if _is_upload(image) and os.environ.get(TEMPORARY) == tempfile.gettempdir():
+            Path(image).unlink(missing_ok=True)
+
+
+def _is_upload(image: str) -> bool:
+    """True for a file that MONAI Label wrote for a request: of the names it gives, in the temporary folder."""
+    place = Path(os.path.realpath(image))
+    return place.parent == Path(tempfile.gettempdir()).resolve() and place.name.startswith("tmp") and place.is_file()

@@ -7,12 +7,14 @@ import ipaddress
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 READABLE = ["*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.mgz"]
 TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"
+TEMPORARY = "MDCSRN_LABEL_TEMPORARY"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problem = refusal(known.host, token, known.open)
     if problem:
         parser.error(problem)
-    settings = environment(os.environ, Path(known.app).resolve(), token)
+    # Scans on their way in and out lie in a folder that nobody else can enter, and that goes with the server.
+    temporary = tempfile.mkdtemp(prefix="mdcsrn-label-")
+    settings = environment(os.environ, Path(known.app).resolve(), token, temporary)
     command = [
         *(sys.executable, "-m", "monailabel.main", "start_server", "--app", known.app, "--studies", known.studies),
         *("--host", known.host, "--port", str(known.port), "--uvicorn_app", "lib.server:app", *others),
@@ -56,7 +60,7 @@ def refusal(host: str, token_file: str, is_open: bool) -> str:
     )
 
 
-def environment(given: Mapping[str, str], app: Path, token_file: str) -> dict[str, str]:
+def environment(given: Mapping[str, str], app: Path, token_file: str, temporary: str) -> dict[str, str]:
     """Environment of the server; what the user has set himself stays."""
     paths = [str(app), *([str(HERE)] if app != HERE else []), given.get("PYTHONPATH", "")]
     own = {
@@ -64,6 +68,8 @@ def environment(given: Mapping[str, str], app: Path, token_file: str) -> dict[st
         "MONAI_LABEL_TRACKING_ENABLED": "false",
         "MONAI_ZOO_SOURCE": "ngc",  # else the list of the model zoo is fetched
         **dict(given),
+        "TMPDIR": temporary,
+        TEMPORARY: temporary,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),  # sitecustomize.py, for this and its children
     }
     return {**own, TOKEN_FILE: str(Path(token_file).resolve())} if token_file else own

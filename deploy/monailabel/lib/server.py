@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hmac
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"
 ORIGINS = "MDCSRN_LABEL_ORIGINS"
+TEMPORARY = "MDCSRN_LABEL_TEMPORARY"  # this process's own, made by serve.py
 HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -89,4 +92,6 @@ def gated(inner: FastAPI, token_file: str, origins: str) -> Gate:
     return Gate(inner, Path(token_file) if token_file else None, listed)
 
 
+if TEMPORARY in os.environ:
+    atexit.register(shutil.rmtree, os.environ[TEMPORARY], ignore_errors=True)
 app = gated(application, os.environ.get(TOKEN_FILE, ""), os.environ.get(ORIGINS, ""))

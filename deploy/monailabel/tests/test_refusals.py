@@ -73,9 +73,10 @@ def broken_scans(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "text.nii").write_text("no image at all")
     (folder / "empty.nii.gz").write_bytes(b"")
-    flat = nib.Nifti1Image(good, np.eye(4))
-    flat.header["srow_x"], flat.header["sform_code"], flat.header["qform_code"] = 0, 1, 0
-    (folder / "singular.nii").write_bytes(flat.to_bytes())
+    flat = bytearray(nib.Nifti1Image(good, np.eye(4)).to_bytes())
+    flat[252:256] = (0).to_bytes(2, "little") + (1).to_bytes(2, "little")  # qform_code, sform_code
+    flat[280:296] = bytes(16)  # srow_x
+    (folder / "singular.nii").write_bytes(flat)
     made["cut"] = folder / "cut.nii.gz", "cut.nii.gz"
     made["text"], made["empty"] = (folder / "text.nii", "not an image"), (folder / "empty.nii.gz", "")
     made["singular"] = folder / "singular.nii", "affine"

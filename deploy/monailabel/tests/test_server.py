@@ -57,11 +57,7 @@ def test_a_foreign_page_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [
-        ("models", "nowhere", "no such model"),
-        ("bundles", "/nowhere", "no bundle /nowhere"),
-        ("modles", "model", "unknown --conf"),
-    ],
+    [("models", "nowhere", "no such model"), ("bundels", BUNDLE, "unknown --conf")],
 )
 def test_a_wrong_setting_ends_the_start(start: Start, name: str, value: str, words: str, tmp_path: Path) -> None:
     with start(tmp_path / "home", tmp_path / "studies", "--conf", name, value) as running:

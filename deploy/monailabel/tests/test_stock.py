@@ -34,7 +34,7 @@ def stock(scans: Path, tmp_path_factory: pytest.TempPathFactory):
 def test_the_result_is_that_of_the_bundle(stock: Server, scans: Path, tmp_path: Path) -> None:
     assert list(stock.client(tmp_path).info()["models"]) == [BUNDLE]
     file, _ = stock.client(tmp_path / "client").infer(BUNDLE, FILLED, {"device": "cpu"})
-    home = bundle_folder(BUNDLE)
+    home, scan = bundle_folder(BUNDLE), scans / f"{FILLED}.nii.gz"
     command = [
         *(sys.executable, "-m", "monai.bundle", "run", "--config_file", str(home / "configs" / "inference.yaml")),
         *(
@@ -48,7 +48,7 @@ def test_the_result_is_that_of_the_bundle(stock: Server, scans: Path, tmp_path: 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    given, made = nib.load(scans / f"{FILLED}.nii.gz"), nib.load(file)
+    given, made = nib.load(scan), nib.load(file)
     expected = nib.load(next((tmp_path / "out").rglob("*.nii.gz")))
     assert made.shape == expected.shape == given.shape
     np.testing.assert_allclose(made.affine, given.affine, atol=1e-4)

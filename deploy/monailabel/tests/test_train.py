@@ -108,6 +108,7 @@ def test_a_stopped_training_goes_on_after_a_restart(start: Start, places: tuple[
         assert status == 400, "another request of the same name"
         assert stopped(again, long, beyond=first) > first
         assert f"resuming from iteration {first}" in again.text()
+    assert not list(again.temporary.iterdir()), "the temporary folder goes with the server"
 
 
 def stopped(server: Server, request: dict, beyond: int = 0) -> int:
