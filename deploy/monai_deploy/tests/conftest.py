@@ -17,10 +17,10 @@ import pydicom
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-APP = ROOT / "deploy" / "monai_deploy" / "app"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from deploy_studies import APP, crop, secret, write  # noqa: E402
 
-sys.path[:0] = [str(APP), str(Path(__file__).resolve().parent)]
-from deploy_studies import crop, secret, write  # noqa: E402
+sys.path.insert(0, str(APP))
 from mdcsrn_deploy.start import prepare  # noqa: E402
 
 prepare()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+APP = Path(__file__).resolve().parents[1] / "app"
 SECRETS = ("Quuxington", "Zebediah", "PID-48151623", "19010203", "Doctor^Who", "ACC-777")
 
 

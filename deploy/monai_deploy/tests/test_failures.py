@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
 import pytest
-from deploy_studies import SECRETS, secret, write
+from deploy_studies import APP, SECRETS, secret, write
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Images = list[pydicom.Dataset]
@@ -95,3 +98,37 @@ def test_an_output_that_cannot_be_written(app: Run, stack, tmp_path: Path) -> No
     assert done.returncode == 7
     assert done.stderr.strip().splitlines()[-1].startswith("error: cannot write to")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_does_not_remove(
+    app: Run, environment: dict[str, str], stack, tmp_path: Path
+) -> None:
+    """Killed while it computes; the next run, on 2D slices, cleans up, and warns of what they are."""
+    images = stack(slices=20, rows=48, columns=48, spacing=(1.0, 1.0, 4.0))
+    for ds in images:
+        ds.MRAcquisitionType = "2D"
+    study, output = write([secret(ds) for ds in images], tmp_path / "study"), tmp_path / "out"
+    command = [sys.executable, str(APP), "-i", str(study), "-o", str(output), "--factor", "1", "1", "2"]
+    process = subprocess.Popen([*command, "--backend", "eager"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "series005 read:" in line:
+                break
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    left = list(output.iterdir())
+    assert all(path.name.startswith(".mdcsrn-") for path in left)
+    assert len(left) == 1
+    done = app(*command[2:], "--backend", "eager")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in output.iterdir()) == ["series005_sr", "series005_sr.json"]
+    assert "chosen, as 2D multi-slice MR" in done.stderr
+    assert "thick-slices" in done.stderr
+    assert not [word for word in SECRETS if word in done.stdout + done.stderr]
+    record = json.loads((output / "series005_sr.json").read_text())
+    assert record["acquisition"]["acquisition"] == "2D"
+    assert record["plan"]["slice_axis"] == 2
+    assert record["shape"] == [48, 48, 40]

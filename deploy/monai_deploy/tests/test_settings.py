@@ -50,6 +50,8 @@ def test_arguments_before_environment_before_file(parse) -> None:
     assert parse(section=section, env=env).options.factor == (1, 2, 2)
     assert not parse(section=section, env=env).options.strict
     assert parse("--factor", 2, 2, 2, section=section, env=env).options.factor == (2, 2, 2)
+    assert parse(section="rules: mine.json").rules == Path("mine.json")
+    assert parse(section="rules: mine.json", env={"MDCSRN_RULES": "theirs.json"}).rules == Path("theirs.json")
     paths = {"HOLOSCAN_INPUT_PATH": "in", "HOLOSCAN_OUTPUT_PATH": "there"}
     settings = parse("-i", "here", env=paths)
     assert (settings.source, settings.output) == (Path("here"), Path("there"))
