@@ -22,14 +22,14 @@ import mdcsrn
 from lib.answers import UnknownError, answered
 from lib.batch import StudyBatch, failures
 from lib.infer import SuperResolution
+from lib.names import TEMPORARY
 from lib.offers import bundles, shipped, trained
-from lib.request import checked_tag
+from lib.request import checked_name
 from lib.train import FineTune
 from mdcsrn.errors import ConfigError, MdcsrnError
 
 logger = logging.getLogger(__name__)
 
-TEMPORARY = "MDCSRN_LABEL_TEMPORARY"  # where serve.py gave the server a temporary folder of its own
 CONF = {"models", "bundles", "server_mode"}
 
 
@@ -95,7 +95,7 @@ class SuperResolutionApp(MONAILabelApp):
             if not isinstance(image, str) or not self._may_be_read(image, store):
                 raise UnknownError(f"no image {image}", allowed="a name of the study folder, a file that is sent along")
             if "label_tag" in request:
-                checked_tag(request["label_tag"])
+                checked_name("label_tag", request["label_tag"])
             try:
                 return super().infer(request, store)
             except BaseException:

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lib.names import TEMPORARY, TOKEN_FILE
+
 HERE = Path(__file__).resolve().parent
 READABLE = ["*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.mgz"]
-TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"
-TEMPORARY = "MDCSRN_LABEL_TEMPORARY"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

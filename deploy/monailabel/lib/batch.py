@@ -12,7 +12,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 
 from lib.answers import answered
-from lib.request import checked_tag
+from lib.request import checked_name
 from mdcsrn.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _checked(request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         count = request.get(key, 0)
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ConfigError(f"parameter {key}", got=count, allowed="a whole number, 0 for the default")
-    request = {**request, "label_tag": checked_tag(request.get("label_tag") or request.get("model"))}
+    request = {**request, "label_tag": checked_name("label_tag", request.get("label_tag") or request.get("model"))}
     if not torch.cuda.is_available():
         request["multi_gpu"] = False
         request["max_workers"] = request.get("max_workers") or 1  # one scan already uses every core

@@ -87,15 +87,15 @@ def read_request(request: Mapping[str, Any], offer: Offer) -> tuple[Options, str
     return options, values["result_extension"]
 
 
-def checked_tag(tag: object) -> str:
-    """The tag under which a result is kept, which becomes the name of a folder.
+def checked_name(key: str, value: object) -> str:
+    """A value that becomes the name of a file or folder: the tag of a result, the name of a model.
 
     Raises:
         ConfigError: anything but letters, digits, ``_``, ``-`` and ``.``, or a leading dot.
     """
-    text = str(tag)
+    text = str(value)
     if not text or text.startswith(".") or Path(text).name != text or not all(c.isalnum() or c in "_-." for c in text):
-        raise ConfigError("label_tag is no name", got=text[:80], allowed="letters, digits, _ - .")
+        raise ConfigError(f"parameter {key} is no name", got=text[:80], allowed="letters, digits, _ - .")
     return text
 
 

@@ -17,12 +17,11 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from monailabel.app import app as application
 
+from lib.names import ORIGINS, TEMPORARY, TOKEN_FILE
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"
-ORIGINS = "MDCSRN_LABEL_ORIGINS"
-TEMPORARY = "MDCSRN_LABEL_TEMPORARY"  # this process's own, made by serve.py
 HERE = ("127.0.0.1", "localhost", "::1")
 
 

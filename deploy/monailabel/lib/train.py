@@ -15,8 +15,9 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.others.generic import name_to_device
 
-from lib.request import THEIRS, checked_tag
+from lib.request import DEVICES, THEIRS, checked_name
 from lib.scans import write_study
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from mdcsrn.files import atomic_write_text, read_mapping
@@ -45,6 +46,7 @@ class Wish:
         start: name of the bundle's model to go on from.
         val_split: share of the people whose scans measure the result.
         crop_kspace: bring scans with an empty outer band to the matrix that was measured; they would teach blur.
+        device: ``auto``, ``cpu`` or ``cuda``.
         knobs: values of `KNOBS`.
     """
 
@@ -53,6 +55,7 @@ class Wish:
     start: str
     val_split: float
     crop_kspace: bool
+    device: str
     knobs: dict[str, Any]
 
 
@@ -84,6 +87,7 @@ class FineTune(TrainTask):
             "start": model_names(self.home),
             "val_split": 0.2,
             "crop_kspace": True,
+            "device": list(DEVICES),
             **_defaults(self.home),
         }
 
@@ -117,6 +121,8 @@ class FineTune(TrainTask):
         datalist = write_study(datastore, run, wish.val_split, wish.crop_kspace)
         start = find_model(self.home, wish.start).path
         words = [f"--{key}={value}" for key, value in wish.knobs.items()]
+        if wish.device != "auto":
+            words.append(f"--device=$torch.device('{wish.device}')")
         configs = ",".join(f"'{self.home / config}'" for config in CONFIGS)
         command = [
             *(sys.executable, "-m", "monai.bundle", "run", "training", f"--config_file=[{configs}]"),
@@ -136,23 +142,22 @@ class FineTune(TrainTask):
 
     def _wish(self, request: Mapping[str, Any]) -> Wish:
         known = self.config()
-        unknown = [str(key) for key in request if key not in known and key not in {*THEIRS, "device", "local_rank"}]
+        unknown = [str(key) for key in request if key not in known and key not in {*THEIRS, "local_rank"}]
         if unknown:
             raise ConfigError("unknown parameter of the training", got=", ".join(unknown), allowed=", ".join(known))
         values = {key: default if request.get(key) is None else request[key] for key, default in known.items()}
-        start = values["start"][0] if isinstance(values["start"], list) else values["start"]
-        if start not in known["start"]:
-            raise ConfigError("no such model to start from", got=start, allowed=", ".join(known["start"]))
+        start, device = _choice("start", values["start"], known["start"]), _device(values["device"])
         share = values["val_split"]
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
             raise ConfigError("parameter val_split", got=share, allowed="above 0, below 1")
         if not isinstance(values["crop_kspace"], bool):
             raise ConfigError("parameter crop_kspace", got=values["crop_kspace"], allowed="true or false")
         knobs = {key: _knob(key, values[key], known[key]) for key in KNOBS if key in known}
-        return Wish(self.home.name, self._name(values["name"]), start, float(share), values["crop_kspace"], knobs)
+        name = self._name(values["name"])
+        return Wish(self.home.name, name, start, float(share), values["crop_kspace"], device, knobs)
 
     def _name(self, value: Any) -> str:
-        name = checked_tag(value)
+        name = checked_name("name", value)
         if name.startswith(("checkpoint", self.home.name)) or name == RUNS:
             raise ConfigError("a name that is not free for a model", got=name, remedy="choose another name")
         return name
@@ -181,13 +186,24 @@ def _defaults(home: Path) -> dict[str, Any]:
     return {key: merged[key] for key in KNOBS if isinstance(merged.get(key), (int, float, str))}
 
 
+def _choice(key: str, value: Any, allowed: list[str]) -> str:
+    """One of a list; the whole list, as a client sends it untouched, means its first entry."""
+    chosen = value[0] if isinstance(value, list) and value else value
+    if chosen not in allowed:
+        raise ConfigError(f"parameter {key}", got=value, allowed=", ".join(allowed))
+    return str(chosen)
+
+
+def _device(value: Any) -> str:
+    """A device by a name that is known here: it becomes part of an expression of the config."""
+    chosen = _choice("device", value, list(DEVICES))
+    return chosen if chosen == "auto" else str(name_to_device(chosen))
+
+
 def _knob(key: str, value: Any, default: Any) -> Any:
     """A value of the kind that the config has; its range is the training's own affair."""
     if isinstance(default, str):
-        allowed = ("float32", "bfloat16")
-        if value not in allowed:
-            raise ConfigError(f"parameter {key}", got=value, allowed=", ".join(allowed))
-        return value
+        return _choice(key, value, ["float32", "bfloat16"])
     fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
     if not fine or (isinstance(default, int) and value != int(value)):
         raise ConfigError(f"parameter {key}", got=value, allowed=f"a number like {default}")

@@ -16,7 +16,7 @@ from .conftest import APP, BUNDLE
 
 sys.path.insert(0, str(APP))
 from lib.offers import FINER, SAME, bundles, shipped, trained
-from lib.request import checked_tag, offered, read_request
+from lib.request import checked_name, offered, read_request
 
 
 @pytest.fixture
@@ -76,5 +76,5 @@ def test_spacing_takes_the_place_of_the_factor(two_models: Path) -> None:
 @pytest.mark.parametrize("tag", ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "../x", "x\0", "a\n"])
 def test_tags_become_no_paths(tag: str) -> None:
     with pytest.raises(ConfigError):
-        checked_tag(tag)
-    assert checked_tag("original-2.1_b") == "original-2.1_b"
+        checked_name("label_tag", tag)
+    assert checked_name("label_tag", "original-2.1_b") == "original-2.1_b"

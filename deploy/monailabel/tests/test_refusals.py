@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_a_scan_that_cannot_be_used(server: Server, name: str, tmp_path: Path) -
     assert status == 422, answer
     assert words == "cut.nii.gz" or words in answer["detail"]
     assert server.process.poll() is None
+
+
+def test_dicom_is_refused_with_the_reason(server: Server, shared_data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared_data / "dicom" / "philips_classic_mprage3d.zip") as series:
+        name = next(name for name in series.namelist() if not name.endswith("/"))
+        (tmp_path / "slice.dcm").write_bytes(series.read(name))
+    status, answer = server.upload(FINER, tmp_path / "slice.dcm", dict(EAGER))
+    assert (status, "newer pydicom" in answer["detail"]) == (501, True)
 
 
 def test_parameters_that_are_no_json(server: Server, study: Path) -> None:

@@ -46,10 +46,13 @@ def train(server: Server, **knobs: object) -> dict:
     ("wrong", "words"),
     [
         ({"steps": 3}, "unknown parameter of the training"),
-        ({"name": "../up"}, "label_tag"),
+        ({"name": "../up"}, "parameter name"),
+        ({"device": "cpu') or exit('"}, "parameter device"),
+        ({"precision": "$exit()"}, "parameter precision"),
+        ({"seed": "$exit()"}, "parameter seed"),
         ({"val_split": 2}, "val_split"),
         ({"patch_size": -4}, "patch_size"),
-        ({"start": "nothing"}, "start from"),
+        ({"start": "nothing"}, "parameter start"),
         ({"name": BUNDLE}, "not free"),
     ],
 )

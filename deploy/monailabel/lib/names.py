@@ -1,0 +1,5 @@
+"""Names of the environment's variables by which the start, the server and the app tell each other what was set."""
+
+TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"  # holds the token that every request must bear
+ORIGINS = "MDCSRN_LABEL_ORIGINS"  # web pages that may ask, parted by commas
+TEMPORARY = "MDCSRN_LABEL_TEMPORARY"  # the server's own temporary folder, made at its start
