@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mdcsrn.bundle.contents import LEFTOVERS, open_contents
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.screen import screen
-from mdcsrn.bundle.structure import SCHEMA, schema_bytes, structure
+from mdcsrn.bundle.structure import CONFIG_FORMS, SCHEMA, schema_bytes, structure
 from mdcsrn.errors import ConfigError
 from mdcsrn.resources import bundle_folder, shipped_bundles
 
@@ -53,31 +55,58 @@ def is_shipped(source: str | os.PathLike[str]) -> bool:
 
 
 def check_network(home: Path) -> list[Finding]:
-    """Run MONAI's ``verify_net_in_out`` on a bundle: **this evaluates its configuration**, so only on a trusted one.
+    """Run MONAI's ``verify_net_in_out`` and ``ckpt_export`` on a bundle: **this evaluates its configuration**.
 
     Args:
-        home: folder of the bundle.
+        home: folder of a bundle that is trusted and that :func:`check` finds nothing in.
+
+    Returns:
+        ``network``: it does not give what the metadata say; ``export``: MONAI cannot make TorchScript of its weights,
+        which is asked of a bundle with ``.pt`` files.
 
     Raises:
         ConfigError: MONAI cannot be started.
     """
-    command = [sys.executable, "-m", "monai.bundle", "verify_net_in_out", "network_def", "--device", "cpu"]
-    command += [
-        "--meta_file",
-        "configs/metadata.json",
-        "--config_file",
-        "configs/inference.yaml",
-        "--n",
-        "2",
-        "--any",
-        "16",
-    ]
+    config = next(name for form in CONFIG_FORMS if (home / (name := f"configs/inference{form}")).is_file())
+    files = ["--meta_file", "configs/metadata.json", "--config_file", config]
+    shapes = ["verify_net_in_out", "network_def", "--device", "cpu", *files, "--n", "2", "--any", "16"]
+    problem = _monai(shapes, home)
+    if problem is not None:
+        return [Finding("network", f"{config}: network_def", problem)]
+    weights = sorted((home / "models").glob("*.pt"), key=lambda path: path.name != "model.pt")
+    if not weights:
+        return []
+    with tempfile.TemporaryDirectory(prefix="mdcsrn-") as place:
+        key = ["--key_in_ckpt", "model"] if _is_nested(weights[0]) else []
+        words = [
+            "ckpt_export",
+            "network_def",
+            "--filepath",
+            f"{place}/model.ts",
+            "--ckpt_file",
+            str(weights[0].resolve()),
+        ]
+        problem = _monai([*words, *files, *key], home)
+    return [] if problem is None else [Finding("export", f"models/{weights[0].name}", problem)]
+
+
+def _is_nested(weights: Path) -> bool:
+    """True where the state lies under the key ``model``, as MONAI's and our checkpoints have it."""
+    import torch
+
+    content = torch.load(weights, map_location="cpu", weights_only=True)
+    return isinstance(content, dict) and isinstance(content.get("model"), dict)
+
+
+def _monai(words: Sequence[str], home: Path) -> str | None:
+    """Why a command of ``python -m monai.bundle`` failed in a bundle's folder; None: it did not."""
     environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
+    command = [sys.executable, "-m", "monai.bundle", *words]
     try:
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConfigError("cannot start MONAI", got=str(error)) from error
     if done.returncode == 0:
-        return []
+        return None
     lines = (done.stderr or done.stdout).strip().splitlines()
-    return [Finding("network", "configs/inference.yaml: network_def", lines[-1][:300] if lines else "it failed")]
+    return lines[-1][:300] if lines else "it failed"

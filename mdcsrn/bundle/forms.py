@@ -225,9 +225,10 @@ def form(name: str, precision: str | None = None) -> tuple[Form, str]:
             "TensorRT engines are built on the NVIDIA GPU that they will run on, by MONAI itself",
             got=name,
             allowed=", ".join(FORMS),
-            remedy="on such a machine, in the bundle's folder: python -m monai.bundle trt_export network_def "
-            "--filepath model_trt.ts --ckpt_file models/model.pt --meta_file configs/metadata.json "
-            "--config_file configs/inference.yaml --precision fp16",
+            remedy="on such a machine, with torch_tensorrt, in the bundle's folder, for the one size that you name: "
+            "python -m monai.bundle trt_export network_def --filepath model_trt.ts --ckpt_file models/model.pt "
+            "--key_in_ckpt model --meta_file configs/metadata.json --config_file configs/inference.yaml "
+            "--precision fp16 --input_shape '[1,1,128,128,128]'",
         )
     if name not in FORMS:
         raise ConfigError("no such format", got=name, allowed=", ".join([*FORMS, "tensorrt"]))

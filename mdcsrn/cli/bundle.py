@@ -58,7 +58,8 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
 
     The model zoo's rules (files, metadata, version, identifiers, hashes), and a screen of what it could do: names that
     its configs call, `$` expressions, pickles, logging, links, archive tricks. Nothing of the bundle is evaluated. The
-    network of a shipped bundle is run too (MONAI's verify_net_in_out). Exit code 3 where a rule is broken.
+    network of a shipped bundle is run too (MONAI's verify_net_in_out and ckpt_export). Exit code 3 where a rule is
+    broken.
     """
     from mdcsrn.bundle.check import check, check_network, find_source, is_shipped
     from mdcsrn.cli._run import printable
