@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.Model:
     """Post-training quantisation of a converted network.
 
-    The first convolution reads the image and the last writes the change that is added to it: both stay as they are,
-    and the error that rounding leaves in the mean of each layer is measured and taken back (bias correction).
+    The first convolution reads the image and the last writes the change that is added to it: both stay as they are, as
+    does the addition, where the network does it itself: 256 values are too few for an image, and one brighter than the
+    calibration set would be cut. The error that rounding leaves in the mean of each layer is measured and taken back
+    (bias correction).
 
     Args:
         model: network of the calibration set's shapes; the result can be given others.
@@ -38,7 +40,9 @@ def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.
 
     nncf.set_log_level(logging.ERROR)
     convolutions = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1])]
+    last = [result.input_value(0).get_node() for result in model.get_results()]
+    sums = [node for node in last if node.get_type_name() == "Add"]
+    names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1], *sums)]
     samples = [[tensor.detach().float().contiguous().numpy() for tensor in sample] for sample in calibration]
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         return apart(  # it loads and unloads the plugin many times
