@@ -139,7 +139,7 @@ def _codes() -> list[dict[str, Any]]:
 
 def descriptors() -> dict[str, dict[str, Any]]:
     """File name -> descriptor."""
-    results = [
+    results: list[dict[str, Any]] = [
         {
             "id": "result",
             "name": "Result",
@@ -155,7 +155,7 @@ def descriptors() -> dict[str, dict[str, Any]]:
             "optional": True,
         },
     ]
-    derivatives = {
+    derivatives: dict[str, Any] = {
         "id": "derivatives", "name": "Derived dataset",
         "description": "sub-*/anat/*_desc-sr_*.nii.gz with their records.", "path-template": "[OUTPUT_DIR]",
     }  # fmt: skip
