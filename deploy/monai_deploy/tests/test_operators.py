@@ -21,7 +21,7 @@ from mdcsrn_deploy.volume import ScanImage, SeriesToVolume
 from monai.deploy.core import Application
 from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator, DICOMSeriesToVolumeOperator
 
-from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.errors import ConfigError, DataError, GeometryError
 
 Images = list[pydicom.Dataset]
 RULES = read_rules(HOME / "rules.json")
@@ -121,6 +121,14 @@ def test_missing_slices_are_told(tmp_path: Path, fragment, load, stack, save) ->
     with pytest.raises(GeometryError, match="slices are missing.*1 missing, after slice 8"):
         load(folder)
     assert stock(fragment, folder)[0].shape[0] == 19  # the SDK stretches the others over the gap
+
+
+def test_series_of_another_loader_are_refused(tmp_path: Path, fragment, stack, save) -> None:
+    folder = save(stack(), tmp_path / "study")
+    studies = DICOMDataLoaderOperator(fragment, name="stock").load_data_to_studies(folder)
+    selected = DICOMSeriesSelectorOperator(fragment, name="stock").filter(json.loads(ANY), studies)
+    with pytest.raises(ConfigError, match="got: DICOMSeries.*StudyLoader"):
+        SeriesToVolume(fragment).convert_to_image(selected)
 
 
 def names(studies) -> list[str]:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import holoscan_cli
@@ -16,6 +17,8 @@ from deploy_studies import write
 from holoscan_cli.packager.arguments import PackagingArguments
 from holoscan_cli.packager.container_builder import PythonAppBuilder
 from holoscan_cli.packager.package_command import create_package_parser
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HERE = Path(__file__).resolve().parents[1]
@@ -44,13 +47,50 @@ def arguments(assembled: Path, tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+GATE = """
+import sys
+
+class Gate:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(name + " is not in the image", name=name)
+
+sys.meta_path.insert(0, Gate())
+"""
+
+
+def not_in_the_image() -> set[str]:
+    """Modules of this environment that ``app/requirements.txt`` does not bring, directly or through another package."""
+    lines = [line.split("#")[0] for line in (HERE / "app" / "requirements.txt").read_text().splitlines()]
+    left = [Requirement(line) for line in lines if line.strip()]
+    seen: set[tuple[str, str]] = set()
+    while left:
+        wanted = left.pop()
+        for extra in ("", *wanted.extras):
+            key = (canonicalize_name(wanted.name), extra)
+            if key in seen:
+                continue
+            seen.add(key)
+            for text in metadata.requires(wanted.name) or []:
+                further = Requirement(text)
+                if further.marker is None or further.marker.evaluate({"extra": extra}):
+                    left.append(further)
+    brought = {name for name, _ in seen} | {"pip", "setuptools", "mdcsrn"}
+    homes = metadata.packages_distributions().items()
+    return {module for module, owners in homes if not brought & {canonicalize_name(owner) for owner in owners}}
+
+
 def test_it_runs_by_itself(assembled: Path, app: Run, stack, tmp_path: Path) -> None:
-    """As in the image: the app's folder, the model's folder, and nothing of the checkout."""
+    """As in the image: the app's folder, the model's folder, what its requirements bring, nothing of the checkout."""
+    missing = not_in_the_image()
+    assert {"pytest", "hypothesis", "ignite", "tensorboard"} <= missing
+    (tmp_path / "gate").mkdir()
+    (tmp_path / "gate" / "sitecustomize.py").write_text(GATE.replace("{names}", repr(missing)))
     write(stack(slices=16, rows=24, columns=24), tmp_path / "input")
     env = {
         "HOLOSCAN_INPUT_PATH": "input/", "HOLOSCAN_OUTPUT_PATH": "output/",
         "HOLOSCAN_MODEL_PATH": str(assembled / "models"), "HOLOSCAN_CONFIG_PATH": str(assembled / "app" / "app.yaml"),
-        "MDCSRN_FACTOR": "1 1 2", "MDCSRN_BACKEND": "eager", "PYTHONVERBOSE": "1",
+        "MDCSRN_FACTOR": "1 1 2", "MDCSRN_BACKEND": "eager", "PYTHONVERBOSE": "1", "PYTHONPATH": str(tmp_path / "gate"),
     }  # fmt: skip
     done = app(env=env, folder=assembled / "app", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

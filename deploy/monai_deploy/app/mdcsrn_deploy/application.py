@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 
@@ -27,7 +29,7 @@ class SuperResolutionApp(Application):
 
     def __init__(self, settings: Settings, rules: str, model: Model, made: Staging) -> None:
         self.settings, self.selection, self.weights, self.made = settings, rules, model, made
-        super().__init__()
+        super().__init__([sys.executable, sys.argv[0]])  # Holoscan reads sys.argv otherwise, and has options of its own
 
     def compose(self) -> None:
         """Make the operators and connect them."""

@@ -17,8 +17,10 @@ from monai.deploy.core.domain.image import Image
 from monai.deploy.operators import DICOMSeriesToVolumeOperator
 from numpy.typing import NDArray
 
+from mdcsrn.errors import ConfigError
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sources import Case, load_case
+from mdcsrn_deploy.loader import StackSeries
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,15 @@ class SeriesToVolume(DICOMSeriesToVolumeOperator):
         Raises:
             GeometryError: missing slices, unequal spacing, varying orientation or size.
             DataError: damaged pixels, or more than one image at a position.
+            ConfigError: the series comes from another loader.
         """
         selected = study_selected_series_list[0].selected_series[0]
+        if not isinstance(selected.series, StackSeries):
+            raise ConfigError(
+                "this operator reads series that StudyLoader found",
+                got=type(selected.series).__name__,
+                remedy="put mdcsrn_deploy.loader.StudyLoader in the place of the SDK's loader",
+            )
         files = selected.series.files
         scan = load_case(Case(files.name, "dicom", files.source, series=files, error=files.error))
         metadata = {
