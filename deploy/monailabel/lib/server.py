@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -26,7 +26,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 
 
 class Gate:
-    """Lets a request through if it bears the token and comes from no foreign web page.
+    """Lets a request through if it bears the token, comes from no foreign web page and names no path.
 
     A browser says which page a request comes from. Without this, any page that somebody has open could send scans to,
     and start trainings on, the server of the same machine.
@@ -41,12 +41,14 @@ class Gate:
         self.inner, self.token_file, self.origins = inner, token_file, frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401 or 403."""
+        """Pass on, or answer 400, 401 or 403."""
         headers = dict(scope.get("headers", ()))
         if scope["type"] == "lifespan":
             await self.inner(scope, receive, send)
         elif not self._is_welcome(headers.get(b"origin", b"").decode("latin-1")):
             await _refuse(send, 403, f"a web page of another origin | remedy: list it in {ORIGINS}")
+        elif not _names_no_path(scope):
+            await _refuse(send, 400, "image, label, tag and id are names, no paths")
         elif _is_question(scope, headers) or self._is_valid(headers.get(b"authorization", b"")):
             await self.inner(scope, receive, send)
         else:
@@ -61,6 +63,15 @@ class Gate:
         kind, _, value = header.partition(b" ")
         token = self.token_file.read_bytes().strip()
         return bool(token) and kind.lower() == b"bearer" and hmac.compare_digest(value.strip(), token)
+
+
+def _names_no_path(scope: Scope) -> bool:
+    """MONAI Label's data store makes paths of these values without a look, so ``../..`` would write anywhere."""
+    if not str(scope.get("path", "")).startswith("/datastore"):
+        return True
+    query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    values = [value for key, value in query if key in ("image", "label", "tag", "id")]
+    return not any(mark in value for value in values for mark in ("/", "\\", "\0")) and not {".", ".."} & {*values}
 
 
 def _is_question(scope: Scope, headers: dict[bytes, bytes]) -> bool:

@@ -80,7 +80,7 @@ def broken_scans(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "singular.nii").write_bytes(flat)
     made["cut"] = folder / "cut.nii.gz", "cut.nii.gz"
     made["text"], made["empty"] = (folder / "text.nii", "not an image"), (folder / "empty.nii.gz", "")
-    made["singular"] = folder / "singular.nii", "affine"
+    made["singular"] = folder / "singular.nii", "impossible voxel size"
     return made
 
 
@@ -99,6 +99,20 @@ def test_dicom_is_refused_with_the_reason(server: Server, shared_data: Path, tmp
         (tmp_path / "slice.dcm").write_bytes(series.read(name))
     status, answer = server.upload(FINER, tmp_path / "slice.dcm", dict(EAGER))
     assert (status, "newer pydicom" in answer["detail"]) == (501, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/datastore/image?image=..%2F..%2Foutside", "PUT"),
+        ("/datastore/label?image=sub-a_T1w&tag=..%2F..%2Foutside", "PUT"),
+        ("/datastore/label?image=sub-a_T1w&tag=..", "PUT"),
+        ("/datastore/image?image=%5C%5Cshare", "GET"),
+    ],
+)
+def test_the_data_store_writes_to_no_path(server: Server, path: str, method: str) -> None:
+    status, answer = server.ask(path, method)
+    assert (status, "no paths" in answer["detail"]) == (400, True)
 
 
 def test_parameters_that_are_no_json(server: Server, study: Path) -> None:
