@@ -78,6 +78,13 @@ def test_the_backend_of_the_command_line_is_chosen_here_too(server: Server, stud
     assert content == predict(scan, "--factor", "1", "1", "1.25").read_bytes()
 
 
+def test_a_whole_head(server: Server, shared_data: Path, predict: Predict) -> None:
+    scan = shared_data / "t1w" / "test" / "ds002748-63_T1w.nii.gz"
+    status, content = server.upload(FINER, scan, {"factor": "1 1 1.5"})
+    assert status == 200, content
+    assert content == predict(scan, "--factor", "1", "1", "1.5").read_bytes()
+
+
 def test_what_was_measured_is_kept(server: Server, study: Path, tmp_path: Path) -> None:
     scan = study / "sub-c_T1w.nii.gz"
     status, content = server.upload(FINER, scan, {**EAGER, "factor": "1 2 1", "result_extension": ".nii"})
