@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +126,5 @@ def certificate_of_stored(prediction: Prediction, scan: Scan, stored: Storage) -
     if prediction.certificate is None or measurement is None:
         return None
     values = stored.restore(stored.quantize(prediction.volume.array)).astype(np.float32)
-    kept = dataclasses.replace(prediction.volume, array=values)
     measured = prediction.plan.measured(torch.from_numpy(scan.volume.array))
-    return measurement.certify(torch.from_numpy(kept.array), measured).to_dict()
+    return measurement.certify(torch.from_numpy(values), measured).to_dict()
