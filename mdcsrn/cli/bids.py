@@ -21,7 +21,30 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path, readable=False)
 
 
-@click.command("bids", cls=PredictionCommand)
+_BIDS_APP = {"--participant_label": "--participant-label", "--session_label": "--session-label"}
+
+
+class BidsCommand(PredictionCommand):
+    """Also takes the options of the BIDS-App specification, which have several values in a row, after the arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """``--participant_label 01 02`` is ``--participant-label 01 --participant-label 02``."""
+        words: list[str] = []
+        option: str | None = None
+        for word, following in zip(args, [*args[1:], "-"], strict=True):
+            if word in _BIDS_APP:
+                option = _BIDS_APP[word]
+                if following.startswith("-"):
+                    raise click.BadOptionUsage(word, f"{word} needs a label", ctx)
+            elif option is None or word.startswith("-"):
+                option = None
+                words.append(word)
+            else:
+                words += [option, word]
+        return super().parse_args(ctx, words)
+
+
+@click.command("bids", cls=BidsCommand)
 @click.argument("bids_dir", type=_path)
 @click.argument("out_dir", type=_path)
 @click.argument("level", metavar="participant", type=click.Choice(["participant"]))
@@ -41,7 +64,8 @@ def command(
     """Sharpen the anatomical images of a BIDS dataset.
 
     OUT_DIR becomes a derived dataset: sub-01/anat/sub-01_desc-sr_T1w.nii.gz with its record. The other options are
-    those of `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder.
+    those of `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder. --participant_label 01 02
+    and --session_label, as other BIDS-Apps have them, work too.
     """
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.inference.models import find_model
