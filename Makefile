@@ -15,7 +15,7 @@ LABEL := deploy/monailabel
 LABEL_STAMP := $(LABEL_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-deploy lint format constraints clean
+.PHONY: help install install-label install-deploy demo test test-long test-label test-deploy lint format constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,8 @@ $(DEPLOY_VENV)/.installed: pyproject.toml hatch_build.py $(DEPLOY_PINS)
 		-r deploy/monai_deploy/requirements.txt -e '.[dicom]'
 	@touch $@
 
+install-deploy: $(DEPLOY_VENV)/.installed  ## make .venv-deploy with the MONAI Deploy App SDK
+
 test-deploy: $(DEPLOY_VENV)/.installed  ## the MONAI Deploy app, in .venv-deploy: 1.5 GB, made at the first call
 	PYTHONUTF8=1 OMP_NUM_THREADS=1 $(DEPLOY_VENV)/bin/python -m pytest deploy/monai_deploy/tests
 
@@ -84,5 +86,5 @@ constraints:  ## resolve the newest versions in a fresh environment and pin them
 	mv build/constraints.txt constraints.txt
 
 clean:  ## remove the environment and what builds and tests leave
-	rm -rf $(VENV) $(LABEL_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LABEL_VENV) $(DEPLOY_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

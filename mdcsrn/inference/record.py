@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SEAL = "record_sha256"
+RESTORED = "super-resolved: outer k-space restored by a network, the measured part kept"
+UNCHANGED = "unchanged: no empty outer band of k-space was found"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def sidecar(
     record: dict[str, Any] = {
         "software": f"mdcsrn {mdcsrn.__version__}",
         "format": FORMAT,
-        "Description": "super-resolved: outer k-space restored by a network, the measured part kept",
+        "Description": UNCHANGED if prediction.plan.kind == "nothing" else RESTORED,
         "Sources": list(sources) if sources is not None else [source],
         "SpatialReference": "orig",
         **({} if facts.skull_stripped is None else {"SkullStripped": facts.skull_stripped}),

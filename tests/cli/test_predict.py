@@ -93,6 +93,7 @@ def test_finer_grids(mdcsrn: Callable, scan: Path, tmp_path: Path, words: tuple,
     np.testing.assert_allclose(result.affine @ [*(m // 2 for m in shape), 1], old, atol=1e-4)
     assert result.get_fdata().mean() == pytest.approx(source.get_fdata().mean(), rel=1e-4)
     assert record_of(output)["certificate"]["after_rounding"]["relative_error"] <= 1e-5
+    assert record_of(output)["Description"].startswith("super-resolved")
 
 
 @pytest.fixture
@@ -106,7 +107,9 @@ def test_a_full_band_is_copied_with_a_warning(mdcsrn: Callable, full: Path) -> N
     assert "warning: no-empty-band" in done.stderr
     output = full.parent / "full_sr.nii.gz"
     np.testing.assert_array_equal(nib.load(output).get_fdata(), nib.load(full).get_fdata())
-    assert "no-empty-band" in [warning["name"] for warning in record_of(output)["warnings"]]
+    record = record_of(output)
+    assert "no-empty-band" in [warning["name"] for warning in record["warnings"]]
+    assert record["Description"].startswith("unchanged")
 
 
 def test_strict_refuses_and_leaves_nothing(mdcsrn: Callable, full: Path, files: Callable) -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """The app as a process: a real series in, a derived one out, equal to what ``mdcsrn predict`` makes of it."""
 
 from __future__ import annotations

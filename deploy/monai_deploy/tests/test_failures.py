@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """What goes wrong, as a process: one clear line, the right exit code, nothing written, nothing of the patient."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Loader, selector and volume against NumPy and SimpleITK, beside the SDK's own and what these get wrong."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """The folder for ``monai-deploy package``: it runs by itself, and the packager takes it up to the call of Docker."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Selection rules: every form of a condition against plain Python, and every way to write nonsense."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Where settings come from and which wins; which weights a model folder means; what is loaded before Holoscan."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D103
 """Every written file against the standard: mandatory attributes, geometry, references, and what dciodvfy says."""
 
 from __future__ import annotations
