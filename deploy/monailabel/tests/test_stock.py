@@ -32,8 +32,12 @@ def stock(scans: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_the_result_is_that_of_the_bundle(stock: Server, scans: Path, tmp_path: Path) -> None:
-    assert list(stock.client(tmp_path).info()["models"]) == [BUNDLE]
-    file, _ = stock.client(tmp_path / "client").infer(BUNDLE, FILLED, {"device": "cpu"})
+    models = stock.client(tmp_path).info()["models"]
+    assert list(models) == [BUNDLE]
+    assert models[BUNDLE]["config"]["model_filename"] == ["gan.pt", "model.pt"]
+    # A request that names no file gets the shortest name in models/, gan.pt: the app's rule.
+    request = {"device": "cpu", "model_filename": "model.pt"}
+    file, _ = stock.client(tmp_path / "client").infer(BUNDLE, FILLED, request)
     home, scan = bundle_folder(BUNDLE), scans / f"{FILLED}.nii.gz"
     command = [
         *(sys.executable, "-m", "monai.bundle", "run", "--config_file", str(home / "configs" / "inference.yaml")),
