@@ -39,17 +39,9 @@ def _fixtures_of_dicom_tests() -> object:
 
 _dicom = _fixtures_of_dicom_tests()
 make_slices, make_enhanced, save, stored = _dicom.make_slices, _dicom.make_enhanced, _dicom.save, _dicom.stored
+mandatory = _dicom.mandatory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder of real MRI (``MDCSRN_SHARED_DATA``, else ``../shared/data`` beside the checkout), or a skip."""
-    folder = Path(os.environ.get("MDCSRN_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "INDEX.tsv").is_file():
-        pytest.skip(f"no real MRI at {folder}: set MDCSRN_SHARED_DATA to a folder with INDEX.tsv")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -32,15 +32,6 @@ EAGER = {"backend": "eager", "precision": "float32"}  # no backend has to be cho
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder of real MRI, by the rule of the package's own tests."""
-    folder = Path(os.environ.get("MDCSRN_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "INDEX.tsv").is_file():
-        pytest.skip(f"no real MRI at {folder}: set MDCSRN_SHARED_DATA to a folder with INDEX.tsv")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def scans(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Crops of three people, and one zero-filled; each about 40 voxels wide."""
     folder = tmp_path_factory.mktemp("scans")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+
+from mdcsrn.io.dicom import DicomSeries, find_series, read_series, write_series
+from mdcsrn.io.volume import Volume
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -127,3 +131,46 @@ def save() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def mandatory() -> list[tuple[str, str]]:
+    """(keyword, type) that the standard requires of an MR image, from the tables that highdicom ships."""
+    highdicom = pytest.importorskip("highdicom", reason="its tables of the DICOM standard are the reference")
+    folder = Path(highdicom.__file__).parent / "_standard"
+    if not folder.is_dir():
+        pytest.skip("this highdicom keeps its tables elsewhere")
+    modules = json.loads((folder / "iod_module_map.json").read_text())["mr-image"]
+    attributes = json.loads((folder / "module_attribute_map.json").read_text())
+    return [
+        (a["keyword"], a["type"])
+        for m in modules
+        if m["usage"] == "M"
+        for a in attributes[m["key"]]
+        if a["type"] in ("1", "2") and not a["path"]
+    ]
+
+
+@pytest.fixture
+def finer() -> Callable[..., Volume]:
+    """``finer(series, shape)``: a finer grid on the same field of view, as the network's output is."""
+
+    def make(source: DicomSeries, shape: tuple[int, int, int] = (14, 12, 8)) -> Volume:
+        affine = source.volume.affine.copy()
+        affine[:3, :3] *= np.array(source.volume.shape) / shape
+        values = np.random.default_rng(0).normal(100, 300, shape).astype(np.float32)  # negative ones too
+        return Volume(values, affine)
+
+    return make
+
+
+@pytest.fixture
+def derive(finer: Callable[..., Volume]) -> Callable[[Path, Path], list[Path]]:
+    """``derive(folder, output)``: files of a series that is derived from the one in a folder."""
+
+    def make(folder: Path, output: Path) -> list[Path]:
+        (found,) = find_series(folder)
+        source = read_series(found)
+        return write_series(finer(source), source, output, "made for a test")
+
+    return make

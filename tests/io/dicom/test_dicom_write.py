@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,20 +22,13 @@ from mdcsrn.io.volume import Volume
 
 Make = Callable[..., list[pydicom.Dataset]]
 Save = Callable[..., Path]
+Finer = Callable[..., Volume]
 WHEN = datetime.datetime(2024, 2, 3, 4, 5, 6, 789)
 
 
 @pytest.fixture
 def source(tmp_path: Path, make_slices: Make, save: Save) -> DicomSeries:
     return read_series(find_series(save(make_slices(), tmp_path / "source"))[0])
-
-
-def _finer(source: DicomSeries, shape: tuple[int, int, int] = (14, 12, 8)) -> Volume:
-    """A finer grid on the same field of view, as the network's output is: float values, negative ones too."""
-    affine = source.volume.affine.copy()
-    affine[:3, :3] *= np.array(source.volume.shape) / shape
-    values = np.random.default_rng(0).normal(100, 300, shape).astype(np.float32)
-    return Volume(values, affine)
 
 
 def _read(folder: Path) -> DicomSeries:
@@ -62,14 +54,14 @@ def _landmarks(image: sitk.Image) -> np.ndarray:
     origin=st.tuples(*[st.floats(-300, 300)] * 3),
 )
 def test_simpleitk_sees_the_geometry_of_the_nifti(
-    tmp_path_factory: pytest.TempPathFactory, source: DicomSeries, turn, spacing, origin
+    tmp_path_factory: pytest.TempPathFactory, source: DicomSeries, turn, spacing, origin, finer: Finer
 ) -> None:
     folder = tmp_path_factory.mktemp("out")
     affine = np.eye(4)
     # A right-handed stack in DICOM's LPS world is right-handed in RAS too (two flips).
     affine[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * spacing
     affine[:3, 3] = origin
-    volume = Volume(_finer(source).array, affine)
+    volume = Volume(finer(source).array, affine)
     write_series(volume, source, folder / "dicom", "made for a test", created=WHEN)
     write_volume(volume, folder / "v.nii.gz")
     dicom, nifti = _simpleitk(folder / "dicom"), sitk.ReadImage(str(folder / "v.nii.gz"))
@@ -79,8 +71,8 @@ def test_simpleitk_sees_the_geometry_of_the_nifti(
     assert apart <= storage(volume).largest_error * (1 + 1e-6) + 1e-4
 
 
-def test_what_is_written_is_read_back(tmp_path: Path, source: DicomSeries) -> None:
-    volume = _finer(source)
+def test_what_is_written_is_read_back(tmp_path: Path, source: DicomSeries, finer: Finer) -> None:
+    volume = finer(source)
     paths = write_series(volume, source, tmp_path / "out", "made for a test", created=WHEN)
     assert [p.name for p in paths] == [f"{k:05d}.dcm" for k in range(1, 9)]
     assert sorted((tmp_path / "out").iterdir()) == paths
@@ -93,8 +85,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, source: DicomSeries) -> No
 
 
 @pytest.mark.parametrize("flip", [(-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1)])
-def test_flipped_grids_keep_every_voxel_in_its_place(tmp_path: Path, source: DicomSeries, flip) -> None:
-    volume = _finer(source)
+def test_flipped_grids_keep_every_voxel_in_its_place(tmp_path: Path, source: DicomSeries, flip, finer: Finer) -> None:
+    volume = finer(source)
     turned = Volume(volume.array, volume.affine @ np.diag([*flip, 1.0]))
     again = None
     write_series(turned, source, tmp_path / "out", "made for a test", created=WHEN)
@@ -107,8 +99,8 @@ def test_flipped_grids_keep_every_voxel_in_its_place(tmp_path: Path, source: Dic
     assert np.abs(apart).max() <= storage(turned).largest_error * 1.01
 
 
-def test_a_sheared_stack_is_stated_exactly(tmp_path: Path, source: DicomSeries) -> None:
-    volume = _finer(source)
+def test_a_sheared_stack_is_stated_exactly(tmp_path: Path, source: DicomSeries, finer: Finer) -> None:
+    volume = finer(source)
     affine = volume.affine.copy()
     affine[1, 2] += 0.3
     write_series(volume.replace(volume.array, affine), source, tmp_path / "out", "made for a test")
@@ -119,8 +111,8 @@ def test_a_sheared_stack_is_stated_exactly(tmp_path: Path, source: DicomSeries) 
     assert not (tmp_path / "out2").exists()
 
 
-def test_attributes_of_a_derived_image(tmp_path: Path, source: DicomSeries) -> None:
-    paths = write_series(_finer(source), source, tmp_path / "out", "k-space restored", created=WHEN)
+def test_attributes_of_a_derived_image(tmp_path: Path, source: DicomSeries, finer: Finer) -> None:
+    paths = write_series(finer(source), source, tmp_path / "out", "k-space restored", created=WHEN)
     images = [pydicom.dcmread(p) for p in paths]
     origin = source.headers[0]
     for keyword in (
@@ -150,141 +142,13 @@ def test_attributes_of_a_derived_image(tmp_path: Path, source: DicomSeries) -> N
         assert [float(v) for v in ds.ImagePositionPatient] == pytest.approx([-10, -20, 30 + 1.25 * k])
         assert float(ds.EchoTime) == 3
         assert ds.LossyImageCompression == "00"
-        kept = storage(_finer(source))
+        kept = storage(finer(source))
         assert (float(ds.RescaleSlope), float(ds.RescaleIntercept)) == (kept.slope, kept.intercept)
     # Slice 4 (5 mm above the first) lies between the source's third and fourth, slice 0 on its first.
     named = [[i.ReferencedSOPInstanceUID for i in ds.SourceImageSequence] for ds in images]
     assert named[0] == [source.headers[0].SOPInstanceUID]
     assert set(named[4]) == {source.headers[2].SOPInstanceUID, source.headers[3].SOPInstanceUID}
     assert images[4].ReferencedSeriesSequence[0].SeriesInstanceUID == origin.SeriesInstanceUID
-
-
-def _required() -> list[tuple[str, str]]:
-    """(keyword, type) that the standard requires of an MR image, from the tables that highdicom ships."""
-    highdicom = pytest.importorskip("highdicom", reason="its tables of the DICOM standard are the reference")
-    folder = Path(highdicom.__file__).parent / "_standard"
-    if not folder.is_dir():
-        pytest.skip("this highdicom keeps its tables elsewhere")
-    modules = json.loads((folder / "iod_module_map.json").read_text())["mr-image"]
-    attributes = json.loads((folder / "module_attribute_map.json").read_text())
-    return [
-        (a["keyword"], a["type"])
-        for m in modules
-        if m["usage"] == "M"
-        for a in attributes[m["key"]]
-        if a["type"] in ("1", "2") and not a["path"]
-    ]
-
-
-@pytest.mark.parametrize("enhanced", [False, True])
-@pytest.mark.parametrize("bare", [False, True])
-def test_the_standards_mandatory_attributes_are_there(
-    tmp_path: Path, make_slices: Make, make_enhanced, save: Save, enhanced: bool, bare: bool
-) -> None:
-    datasets = [make_enhanced()] if enhanced else make_slices()
-    if bare:  # a source that lacks what it should have
-        for ds in datasets:
-            for keyword in (
-                "PatientName",
-                "StudyID",
-                "Manufacturer",
-                "ScanningSequence",
-                "EchoTime",
-                "PatientPosition",
-            ):
-                if keyword in ds:
-                    del ds[keyword]
-    source = _read(save(datasets, tmp_path / "in"))
-    required = _required()
-    assert len(required) > 35
-    for path in write_series(_finer(source), source, tmp_path / "out", "made for a test"):
-        ds = pydicom.dcmread(path)
-        for keyword, kind in required:
-            assert keyword in ds, keyword
-            assert kind == "2" or ds[keyword].value not in (None, "", []), keyword
-
-
-def test_what_is_optional_and_empty_is_left_behind(tmp_path: Path, make_slices: Make, save: Save) -> None:
-    slices = make_slices()
-    for ds in slices:
-        ds.ProcedureCodeSequence, ds.Laterality, ds.StudyID = [], "", ""
-        ds.StudyDescription, ds.BodyPartExamined = "", "BRAIN"
-    source = _read(save(slices, tmp_path / "in"))
-    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
-    # A sequence has items, a head has no laterality; of type 2 are the ones that may be there and empty.
-    assert not {"ProcedureCodeSequence", "Laterality", "StudyDescription"} & set(ds.dir())
-    assert (ds.StudyID, ds.BodyPartExamined) == ("", "BRAIN")
-    for ds in slices:
-        del ds.BodyPartExamined
-    source = _read(save(slices, tmp_path / "in2"))
-    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out2", "made for a test")[0])
-    assert ds.Laterality == ""  # of type 2 where the body part is not known
-
-
-@pytest.mark.parametrize(
-    ("sequence", "time", "written", "kept"),
-    [
-        ("GR", "450", ["GR", "IR"], 450.0),
-        (["GR", "IR"], "450", ["GR", "IR"], 450.0),
-        ("IR", None, "IR", None),
-        ("GR", "0", "GR", "absent"),
-        ("GR", None, "GR", "absent"),
-    ],
-)
-def test_an_inversion_time_goes_with_an_inversion(
-    tmp_path: Path, make_slices: Make, save: Save, sequence, time, written, kept
-) -> None:
-    slices = make_slices()
-    for ds in slices:
-        ds.ScanningSequence = sequence
-        if time is not None:
-            ds.InversionTime = time
-    source = _read(save(slices, tmp_path / "in"))
-    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
-    assert ds.ScanningSequence == written
-    assert ds.get("InversionTime", "absent") == kept
-
-
-def test_values_in_no_form_of_the_standard_are_left_behind(tmp_path: Path, make_slices: Make, save: Save) -> None:
-    slices = make_slices()
-    with pydicom.config.disable_value_validation():
-        for ds in slices:
-            ds.PatientAge, ds.AcquisitionDate, ds.AcquisitionTime = "0Y", "2001.02.30", "120000"
-            ds.PatientWeight = "70"
-        folder = save(slices, tmp_path / "in")
-    source = _read(folder)
-    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
-    assert not {"PatientAge", "AcquisitionDate"} & set(ds.dir())
-    assert (ds.AcquisitionTime, ds.PatientWeight) == ("120000", 70)
-
-
-def test_a_deidentified_source_stays_so(tmp_path: Path, make_slices: Make, save: Save) -> None:
-    slices = make_slices()
-    for ds in slices:
-        ds.PatientName, ds.PatientID, ds.StudyDate = "anon", "", ""
-        ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "by hand"
-        ds.add_new(0x00091010, "LO", "Quuxington private")
-        del ds.PatientBirthDate, ds.SeriesDescription
-    source = _read(save(slices, tmp_path / "in"))
-    for path in write_series(_finer(source), source, tmp_path / "out", "made for a test"):
-        content = path.read_bytes()
-        assert b"Quux" not in content
-        assert b"1901" not in content
-        ds = pydicom.dcmread(path)
-        assert (ds.PatientIdentityRemoved, ds.PatientBirthDate, ds.StudyDate) == ("YES", "", "")
-
-
-def test_lossy_and_inverted_sources_say_so(tmp_path: Path, make_slices: Make, save: Save) -> None:
-    slices = make_slices()
-    for ds in slices:
-        ds.PhotometricInterpretation = "MONOCHROME1"
-        ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", "9.5"
-        ds.WindowCenter, ds.WindowWidth = "700", "1300"
-    source = _read(save(slices, tmp_path / "in"))
-    ds = pydicom.dcmread(write_series(_finer(source), source, tmp_path / "out", "made for a test")[0])
-    assert (ds.LossyImageCompression, ds.LossyImageCompressionRatio) == ("01", 9.5)
-    assert ds.PhotometricInterpretation == "MONOCHROME1"
-    assert (ds.WindowCenter, ds.WindowWidth) == (700, 1300)
 
 
 @settings(max_examples=80, deadline=None)
@@ -308,22 +172,24 @@ def test_storage_holds_every_value_within_its_stated_error(values: np.ndarray) -
         assert error == 0
 
 
-def test_a_used_folder_and_a_bad_description_are_refused(tmp_path: Path, source: DicomSeries) -> None:
+def test_a_used_folder_and_a_bad_description_are_refused(tmp_path: Path, source: DicomSeries, finer: Finer) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine").write_text("keep")
     with pytest.raises(OutputError, match="something already"):
-        write_series(_finer(source), source, tmp_path / "used", "made for a test")
+        write_series(finer(source), source, tmp_path / "used", "made for a test")
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["mine"]
     with pytest.raises(ConfigError):
-        write_series(_finer(source), source, tmp_path / "out", "")
+        write_series(finer(source), source, tmp_path / "out", "")
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError):
-        write_series(_finer(source), source, tmp_path / "file", "made for a test")
+        write_series(finer(source), source, tmp_path / "file", "made for a test")
     with pytest.raises(OutputError):
-        write_series(_finer(source), source, tmp_path / "file" / "below", "made for a test")
+        write_series(finer(source), source, tmp_path / "file" / "below", "made for a test")
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, source: DicomSeries, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_nothing_behind(
+    tmp_path: Path, source: DicomSeries, monkeypatch: pytest.MonkeyPatch, finer: Finer
+) -> None:
     real, calls = pydicom.dcmwrite, []
 
     def full_after_three(path: Path, ds: pydicom.Dataset, **options: bool) -> None:
@@ -335,15 +201,17 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, source: DicomSeries, mo
     monkeypatch.setattr(pydicom, "dcmwrite", full_after_three)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OutputError, match="No space left"):
-        write_series(_finer(source), source, tmp_path / "out", "made for a test")
+        write_series(finer(source), source, tmp_path / "out", "made for a test")
     assert len(calls) == 4
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_derived_series_of_an_enhanced_image_is_single_frame(tmp_path: Path, make_enhanced, save: Save) -> None:
+def test_the_derived_series_of_an_enhanced_image_is_single_frame(
+    tmp_path: Path, make_enhanced, save: Save, finer: Finer
+) -> None:
     source = _read(save([make_enhanced()], tmp_path / "in"))
-    paths = write_series(_finer(source), source, tmp_path / "out", "made for a test")
+    paths = write_series(finer(source), source, tmp_path / "out", "made for a test")
     ds = pydicom.dcmread(paths[4])
     assert ds.SOPClassUID == pydicom.uid.MRImageStorage
     assert ds.SourceImageSequence[0].ReferencedFrameNumber == 3
-    np.testing.assert_allclose(_read(tmp_path / "out").volume.affine, _finer(source).affine, atol=1e-9)
+    np.testing.assert_allclose(_read(tmp_path / "out").volume.affine, finer(source).affine, atol=1e-9)
