@@ -14,7 +14,7 @@ from mdcsrn.errors import ConfigError, MdcsrnError
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
-    from mdcsrn.inference.pipeline import Prepared
+    from mdcsrn.inference.pipeline import Prediction, Prepared
     from mdcsrn.io.scan import Scan
 
 Progress = Callable[[float], None]  # share of the case that is done, 0 to 1
@@ -142,7 +142,6 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
         MdcsrnError: the case cannot be done; nothing of it is left.
     """
     from mdcsrn.cli._results import places, write_result
-    from mdcsrn.inference.pipeline import predict
     from mdcsrn.io.formats import read_image
 
     start = time.perf_counter()
@@ -150,24 +149,44 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
     seconds = time.perf_counter() - start
     labels = None if job.mask is None else read_image(job.mask, allow_constant=True)
     with places(job) as made:
-        prediction = predict(
-            scan.volume,
-            options.task(),
-            facts=scan.facts,
-            model=model,
-            backend=options.backend,
-            precision=options.precision,
-            device=options.device,
-            max_memory=options.max_memory,
-            region=options.region,
-            uncertainty=options.uncertainty,
-            maps=options.uncertainty or job.report is not None,
-            strict=options.strict,
-            progress=progress,
-        )
+        prediction = restore(scan, options, model, options.uncertainty or job.report is not None, progress)
         prediction = dataclasses.replace(prediction, timings={"read": round(seconds, 3), **prediction.timings})
         record = write_result(job, options, settings_of(job, options), model, scan, prediction, labels, made)
     return Outcome(job.name, "done", job.source, job.output, facts=record, lines=describe(record))
+
+
+def restore(
+    scan: Scan, options: Options, model: Model, maps: bool = False, progress: Progress | None = None
+) -> Prediction:
+    """:func:`mdcsrn.inference.predict` with the options of the command line.
+
+    Args:
+        scan: what was read.
+        options: of the run.
+        model: the weights.
+        maps: make the invention map.
+        progress: told of the work.
+
+    Raises:
+        MdcsrnError: see there.
+    """
+    from mdcsrn.inference.pipeline import predict
+
+    return predict(
+        scan.volume,
+        options.task(),
+        facts=scan.facts,
+        model=model,
+        backend=options.backend,
+        precision=options.precision,
+        device=options.device,
+        max_memory=options.max_memory,
+        region=options.region,
+        uncertainty=options.uncertainty,
+        maps=maps,
+        strict=options.strict,
+        progress=progress,
+    )
 
 
 def describe(record: dict[str, Any]) -> list[str]:

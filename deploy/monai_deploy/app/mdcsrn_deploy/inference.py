@@ -11,8 +11,9 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
+from mdcsrn.cli._cases import restore
 from mdcsrn.cli._options import Options
-from mdcsrn.inference import Prediction, predict
+from mdcsrn.inference import Prediction
 from mdcsrn.inference.models import Model
 from mdcsrn_deploy.volume import ScanImage
 from mdcsrn_deploy.writer import Result, free_place
@@ -55,20 +56,8 @@ class Restoration(Operator):
 
     def restore(self, image: ScanImage) -> Prediction:
         """Restore one scan; errors are those of :func:`mdcsrn.inference.predict`."""
-        options, scan = self.options, image.scan
-        prediction = predict(
-            scan.volume,
-            options.task(),
-            facts=scan.facts,
-            model=self.model,
-            backend=options.backend,
-            precision=options.precision,
-            device=options.device,
-            max_memory=options.max_memory,
-            region=options.region,
-            maps=False,
-            strict=options.strict,
-        )
+        scan = image.scan
+        prediction = restore(scan, self.options, self.model)
         for line in (prediction.plan.decision, *prediction.plan.reasons):
             logger.info("%s: %s", scan.name, line)
         for notice in prediction.notices:
