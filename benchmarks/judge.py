@@ -7,13 +7,14 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from ceiling import noise_sigma
+from settings import SETTINGS, Setting
 from torch import Tensor, nn
 
 from mdcsrn.evaluation.baselines import METHODS, ZERO_FILLED, upsample
@@ -22,23 +23,13 @@ from mdcsrn.inference import ExactTiledInferer
 from mdcsrn.inference.engine import Engine
 from mdcsrn.inference.region import head_region
 from mdcsrn.io import read_volume
-from mdcsrn.kspace import DegradationSpec, acquired_shape, degrade, project, resample_grid
+from mdcsrn.kspace import acquired_shape, resample_grid
 from mdcsrn.kspace.degradation import percentile
 from mdcsrn.metrics import band_error, data_range, head_mask, legacy_metrics, masked_mean, nrmse, psnr, ssim_map
 from mdcsrn.metrics.frequency import laplacian_of_gaussian, mean_log_ratio, power_ratio
 from mdcsrn.networks import MDCSRN, load_weights
 
 FIGURES = 2  # counts changes of what is measured: what an older version remembered is then measured again
-NOISE = 0.02  # of the 99.9th percentile, in each channel of k-space
-BASE = {
-    "2x2 (2,2,1)": (2.0, 2.0, 1.0), "2x2 (1,2,2)": (1.0, 2.0, 2.0), "5x5 (1,5,5)": (1.0, 5.0, 5.0),
-    "isotropic x2 (2,2,2)": (2.0, 2.0, 2.0), "slab x4 (1,1,4)": (1.0, 1.0, 4.0),
-}  # fmt: skip
-SETTINGS = {
-    name + suffix: replace(DegradationSpec(reduction=reduction), **change)
-    for suffix, change in (("", {}), (f", noise {NOISE}", {"noise": NOISE}), (", Hamming", {"window": "hamming"}))
-    for name, reduction in BASE.items()
-}
 Values = dict[str, float]
 
 
@@ -96,10 +87,10 @@ class How:
 class Case:
     """One subject at one setting: the reference, the short scan, and what all methods share; all / one scale."""
 
-    def __init__(self, reference: Tensor, spec: DegradationSpec) -> None:
-        low = degrade(reference, spec)
+    def __init__(self, reference: Tensor, setting: Setting) -> None:
+        low = setting.scan(reference)
         scale = float(percentile(low, 99.9))  # as in training and prediction
-        self.spec, self.reference, self.low = spec, reference / scale, low / scale
+        self.setting, self.spec, self.reference, self.low = setting, setting.band, reference / scale, low / scale
         self.peak = data_range(self.reference)
         self.regions: dict[str, Tensor | None] = {"head": head_mask(self.reference), "volume": None}
         self.detail = laplacian_of_gaussian(self.reference).square()
@@ -204,9 +195,12 @@ def measure(method: Method, case: Case, how: How) -> dict[str, Any]:
         result = case.low if method.name == ZERO_FILLED else upsample(case.acquired, case.low.shape, method.name)
         return {"seconds": time.perf_counter() - start, "figures": {"": case.score(result)}}
     raw = restore(method.network, case, how)
-    result = project(raw, case.low, case.spec)
+    result = case.setting.consistent(raw, case.low)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "figures": {"": case.score(result), "without consistency": case.score(raw)}}
+    figures = {"": case.score(result)}
+    if result is not raw:
+        figures["without consistency"] = case.score(raw)
+    return {"seconds": seconds, "figures": figures}
 
 
 def reference_facts(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:

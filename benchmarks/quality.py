@@ -22,8 +22,9 @@ from typing import Any
 import yaml
 from cohort import make_datalist, series_of
 from contestants import BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
-from judge import BASE, FIGURES, SETTINGS, How, Method, baseline_methods, judge, reference_facts
+from judge import FIGURES, How, Method, baseline_methods, judge, reference_facts
 from machine import machine
+from settings import BASE, SETTINGS, THICK
 from study import Row, make_rows, signed_ranks
 from tables import markdown, per_subject
 from targets import lines, targets
@@ -68,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--main", help="network whose subjects and scanners are shown; default: model, else the first")
     parser.add_argument("--no-shipped", action="store_true", help="leave the weights of the bundle out")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", default=list(SETTINGS),
-                        help=f"of: {', '.join(BASE)}; each also with ', noise ...' and ', Hamming'")  # fmt: skip
+                        help=f"{', '.join(BASE)}, each also with ', noise ...' or ', Hamming'; {THICK}")  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--backend", default="auto", help="of mDCSRN")
     parser.add_argument("--max-memory", type=float, default=8.0, help="GiB for a network")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from ceiling import ceiling_psnr, measured_share, removed_share
 from cohort import series_of
-from judge import SETTINGS, Method
+from judge import Method
 from scipy.stats import spearmanr, wilcoxon
+from settings import SETTINGS
 
 from mdcsrn.evaluation import ZERO_FILLED
 
@@ -49,9 +50,9 @@ def make_rows(
     for row in rows:
         start, reference = zero[tuple(row[key] for key in keys)], facts[row["subject"]]
         row["gain"] = row["psnr"] - start
-        spec = SETTINGS[row["setting"]]
-        if row["region"] == "head" and spec.is_linear:
-            share = measured_share(reference["shape"], spec)
+        setting = SETTINGS[row["setting"]]
+        if row["region"] == "head" and setting.is_linear:
+            share = measured_share(reference["shape"], setting.band)
             row["ceiling"] = ceiling_psnr(reference["sigma"], reference["range"], share)
             row["removed"] = removed_share(start, row["psnr"], row["ceiling"])
     return rows

@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from judge import SETTINGS, Method
+from judge import Method
+from settings import SETTINGS
 from study import METRICS, Row, against_snr, by_series, select, signed_ranks, titles, values
 from work import flops_per_voxel, parameters
 
@@ -30,8 +31,9 @@ Predictable error removed: (MSE zero-filled − MSE) / (MSE zero-filled − σ²
 by the median absolute diagonal wavelet detail inside the head, an underestimate where the scanner interpolated or
 smoothed. Legacy: volumes / maximum, PSNR with peak 1, SSIM in a uniform 7³ window with data range 2 and sample
 covariance, border left out, Euclidean NRMSE. Noise: share of the 99.9th percentile, in each channel of k-space;
-magnitude image. Consistency puts the measured k-space back; with noise it puts the noise back too. Every network works
-inside the same head region, found from its input; elsewhere the input stays."""
+magnitude image. Consistency puts the measured k-space back; with noise it puts the noise back too. Thick slices:
+Gaussian profile, full width at half maximum = distance; they alias, and consistency is off. Every network works inside
+the same head region, found from its input; elsewhere the input stays."""
 PUBLISHED = (
     ("source document, as printed, setting not stated", 0.620, 20.73, 0.788),
     ("earlier code, 5x5 (64 of 320 frequencies), HCP", 0.9275, 30.02, 0.2876),

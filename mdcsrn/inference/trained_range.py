@@ -31,13 +31,14 @@ class TrainedRange:
         windows: of the low-pass that made the inputs.
         noise: lowest and highest added in k-space, as a fraction of the 99.9th percentile.
         contrasts: BIDS suffixes.
-        acquisitions: ``3D``, ``2D`` or both.
+        acquisitions: ``3D``, ``2D``, and ``simulated 2D`` for slices that were made of 3D scans.
     """
 
     spacing: tuple[float, float]
     field_of_view: tuple[float, float]
     reductions: tuple[tuple[float, ...], ...] = ()
     reduction: tuple[float, float] | None = None
+    single_reduction: tuple[float, float] | None = None
     windows: tuple[str, ...] = ("box",)
     noise: tuple[float, float] = (0.0, 0.0)
     contrasts: tuple[str, ...] = ("T1w",)
@@ -65,7 +66,8 @@ class TrainedRange:
                 spacing=_pair(values["spacing"]),
                 field_of_view=_pair(values["field_of_view"]),
                 reductions=tuple(_triple(triple) for triple in values.get("reductions", ())),
-                reduction=None if values.get("reduction") is None else _pair(values["reduction"]),
+                reduction=_pair_or_none(values.get("reduction")),
+                single_reduction=_pair_or_none(values.get("single_reduction")),
                 windows=_words(values.get("windows", values.get("window", ("box",)))),
                 noise=_noise(values.get("noise", 0.0)),
                 contrasts=_words(values.get("contrasts", ("T1w",))),
@@ -150,18 +152,23 @@ def _reduction(plan: Plan, trained: TrainedRange) -> str:
         pairs = zip(sorted(plan.reduction), sorted(triple), strict=True)
         return all(abs(ours / theirs - 1) <= NEAR_REDUCTION for ours, theirs in pairs)
 
+    reduced = [r for r in plan.reduction if r > 1 + NEAR_REDUCTION]
+
     def within(low: float, high: float) -> bool:
-        reduced = [r for r in plan.reduction if r > 1 + NEAR_REDUCTION]
         return all(low * (1 - NEAR_REDUCTION) <= r <= high * (1 + NEAR_REDUCTION) for r in reduced)
 
     if any(near(triple) for triple in trained.reductions):
         return ""
     if trained.reduction is not None and within(*trained.reduction):
         return ""
+    if trained.single_reduction is not None and len(reduced) == 1 and within(*trained.single_reduction):
+        return ""
     ours = " x ".join(f"{r:.3g}" for r in plan.reduction)
     theirs = [" x ".join(f"{r:g}" for r in triple) + ", on any axes" for triple in trained.reductions]
     if trained.reduction is not None:
         theirs.append("{:g} to {:g} on each of any axes".format(*trained.reduction))
+    if trained.single_reduction is not None:
+        theirs.append("{:g} to {:g} on one axis".format(*trained.single_reduction))
     return f"samples to restore over measured ones: {ours}; trained: {' or '.join(theirs)}"
 
 
@@ -194,7 +201,7 @@ def _slices(plan: Plan, trained: TrainedRange) -> str:
     if plan.slice_axis is None or "2D" in trained.acquisitions:
         return ""
     distance = plan.spacing[plan.slice_axis] * plan.reduction[plan.slice_axis]
-    return f"2D slices {distance:.3g} mm apart on axis {plan.slice_axis}; trained: 3D scans alone"
+    return f"2D slices {distance:.3g} mm apart on axis {plan.slice_axis}; trained: {', '.join(trained.acquisitions)}"
 
 
 def _pair(values: Any) -> tuple[float, float]:
@@ -202,6 +209,10 @@ def _pair(values: Any) -> tuple[float, float]:
     if not low <= high:
         raise ValueError(f"{low:g} to {high:g} is no range")
     return low, high
+
+
+def _pair_or_none(values: Any) -> tuple[float, float] | None:
+    return None if values is None else _pair(values)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

@@ -25,6 +25,12 @@ from mdcsrn.transforms.rand_resolution import (
     RandResolutiond,
     RandResolutionDict,
 )
+from mdcsrn.transforms.rand_slices import (
+    RandThickSlices,
+    RandThickSlicesD,
+    RandThickSlicesd,
+    RandThickSlicesDict,
+)
 
 __all__ = [
     "CheckVolume",
@@ -47,6 +53,10 @@ __all__ = [
     "RandResolutionD",
     "RandResolutionDict",
     "RandResolutiond",
+    "RandThickSlices",
+    "RandThickSlicesD",
+    "RandThickSlicesDict",
+    "RandThickSlicesd",
     "ScaleByPercentile",
     "ScaleByPercentileD",
     "ScaleByPercentileDict",

@@ -13,18 +13,20 @@ import numpy as np
 import peers
 import pytest
 import torch
-from judge import SETTINGS, Case, How, Method, baseline_methods, judge, reference_facts, restore
+from judge import Case, How, Method, baseline_methods, judge, measure, reference_facts, restore
 from scipy.stats import wilcoxon
+from settings import SETTINGS, THICK
 from study import against_snr, by_series, make_rows, select, signed_ranks
 from tables import markdown, per_subject
 
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.evaluation import baselines, compare
 from mdcsrn.inference.region import head_region
-from mdcsrn.kspace import DegradationSpec, degrade
+from mdcsrn.kspace import DegradationSpec, degrade, resample_grid
 from mdcsrn.kspace.degradation import percentile
 from mdcsrn.metrics import hfen, power_error, power_ratio
 from mdcsrn.networks import MDCSRN, save_weights
+from mdcsrn.transforms import RandThickSlices
 
 HOW = How(backend="eager")
 FEW = ("2x2 (1,2,2)", "slab x4 (1,1,4), noise 0.02")
@@ -76,6 +78,21 @@ def test_a_case_is_the_training_pair(noisy_phantom: tuple[np.ndarray, float], ca
     assert torch.allclose(case.reference, volume / scale)
     made = baselines(degrade(volume, DegradationSpec(reduction=(2, 2, 1), grid="acquired")), volume.shape)
     assert torch.allclose(baselines(case.acquired, volume.shape)["trilinear"], made["trilinear"] / scale, atol=1e-5)
+
+
+def test_thick_slices_alias_and_get_no_consistency(noisy_phantom: tuple[np.ndarray, float], tmp_path: Path) -> None:
+    volume = torch.from_numpy(noisy_phantom[0])
+    thick = Case(volume, SETTINGS[THICK])
+    slices = RandThickSlices((4, 4), (1, 1), "gaussian", axes=[2])
+    simulated = slices(volume[None])[0]
+    torch.testing.assert_close(thick.low, simulated / percentile(simulated, 99.9))
+    assert thick.acquired.shape == (*volume.shape[:2], round(volume.shape[2] / 4))
+    torch.testing.assert_close(resample_grid(thick.acquired, volume.shape), thick.low, atol=1e-5, rtol=0)
+    save_weights(tmp_path / "ours.pt", shaken(MDCSRN(1, 1, 2, space_to_depth=(2, 2, 2))))
+    ours = Method("ours", "Ours", "ours", (THICK,), tmp_path / "ours.pt")
+    found = measure(ours, thick, HOW)["figures"]
+    assert list(found) == [""]
+    assert found[""] == thick.score(restore(ours.network, thick, HOW))
 
 
 @pytest.mark.parametrize("network", [MDCSRN(1, 2, 4), MDCSRN(1, 1, 2, space_to_depth=(1, 2, 2)), peers.EDSR3D(1, 4)])

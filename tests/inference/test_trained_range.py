@@ -101,6 +101,16 @@ def test_triples_and_a_range_together() -> None:
     assert text.endswith("trained: 1 x 5 x 5, on any axes or 1 to 2 on each of any axes")
 
 
+def test_one_axis_alone_may_have_a_range_of_its_own() -> None:
+    trained = TrainedRange((0.1, 9), (1, 999), reduction=(1, 2), single_reduction=(1.5, 5))
+    for factor in ((1, 1, 5), (4, 1, 1), (1, 3, 1), (2, 2, 2)):
+        assert names(factor=factor, trained=trained) == {}, factor
+    for factor in ((1, 2, 5), (4, 1.2, 1), (1, 1, 5.5)):
+        found = names(factor=factor, trained=trained)
+        assert list(found) == ["reduction-outside-trained-range"], factor
+        assert found["reduction-outside-trained-range"].endswith("1 to 2 on each of any axes or 1.5 to 5 on one axis")
+
+
 def test_window() -> None:
     apodised = TrainedRange((0.1, 9), (1, 999), ((1, 2, 2),), windows=("tukey", "gaussian"))
     expected = {"window-outside-trained-range": "k-space window of the scan: box; trained: tukey, gaussian"}
@@ -132,7 +142,10 @@ def test_thick_slices() -> None:
     trained = TrainedRange((0.1, 9), (1, 999), ((1, 1, 4),))
     found = names((1, 1, 4), (40, 40, 10), (1, 1, 4), ScanFacts(contrast="T1w"), trained)
     assert list(found) == ["thick-slices"]
-    assert "4 mm apart on axis 2" in found["thick-slices"]
+    assert "4 mm apart on axis 2; trained: 3D" in found["thick-slices"]
+    simulated = TrainedRange((0.1, 9), (1, 999), ((1, 1, 4),), acquisitions=("3D", "simulated 2D"))
+    found = names((1, 1, 4), (40, 40, 10), (1, 1, 4), ScanFacts(contrast="T1w"), simulated)
+    assert found["thick-slices"].endswith("trained: 3D, simulated 2D")
     both = TrainedRange((0.1, 9), (1, 999), ((1, 1, 4),), acquisitions=("3D", "2D"))
     assert names((1, 1, 4), (40, 40, 10), (1, 1, 4), ScanFacts(contrast="T1w"), both) == {}
 
@@ -172,8 +185,12 @@ def test_shipped_range_is_that_of_the_training(shared_data: Path) -> None:
     np.testing.assert_allclose(trained.spacing, (edges.min(), edges.max() * factor[1]), atol=1e-3)
     np.testing.assert_allclose(trained.field_of_view, ((edges * sizes).min(), (edges * sizes).max()), atol=0.1)
     assert {row["modality"] for row in rows} == set(trained.contrasts)
-    reductions = [value for step in drawn for value in step["reduction"]]
-    assert trained.reduction == (min(reductions), max(reductions))
+    single = [step for step in drawn if step.get("axes") == "one" or step["_target_"].endswith("RandThickSlicesd")]
+    several = [value for step in drawn if step not in single for value in step["reduction"]]
+    assert trained.reduction == (min(several), max(several))
+    alone = [value for step in single for value in step["reduction"]]
+    assert trained.single_reduction == (min(alone), max(alone))
+    assert ("simulated 2D" in trained.acquisitions) == any("RandThickSlices" in step["_target_"] for step in drawn)
     assert set(trained.windows) == {window for step in drawn for window in step.get("windows", ["box"])}
     noise = [value for step in drawn for value in step.get("noise", [0.0])]
     assert trained.noise == (min(noise), max(noise))
