@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # exit code that a shell reports for a process that Ctrl-C ended
+TERMINATED = 143  # likewise, of a process that was asked to end
+
 
 class MdcsrnError(Exception):
     """Base of every error that mdcsrn raises on purpose.

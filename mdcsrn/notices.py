@@ -1,4 +1,4 @@
-"""Warnings with a name, so that a program can act on them and a person can look them up."""
+"""Warnings with a name, for programs to act on and people to look up, and text as a terminal can show it."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def refuse(notices: Iterable[Notice]) -> None:
             got="; ".join(map(str, listed)),
             remedy="leave strict out to go on with these warnings",
         )
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, which a file's name may hold: escaped as in Python source."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,8 +15,7 @@ import click
 import mdcsrn
 from mdcsrn import errors
 from mdcsrn.cli import bids, predict
-from mdcsrn.cli._options import INTERRUPTED
-from mdcsrn.cli._run import TERMINATED
+from mdcsrn.errors import INTERRUPTED, TERMINATED
 
 HERE = Path(__file__).resolve().parent
 IMAGE = "mdcsrn:cpu"  # as deploy/docker/README.md builds it

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdcsrn.cli._cases import Job, Outcome, is_already_done, plan_case, run_case
-from mdcsrn.cli._options import INTERRUPTED, Options
-from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.cases.case import Job, Outcome, is_already_done, plan_case, run_case
+from mdcsrn.cases.options import Options
+from mdcsrn.errors import INTERRUPTED, TERMINATED, DataError, MdcsrnError
+from mdcsrn.notices import printable
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
 
-TERMINATED = 143  # likewise, of a process that was asked to end
 STYLES = {"done": "green", "failed": "red", "skipped": "blue", "planned": "blue"}  # on a terminal only
 
 
@@ -102,11 +102,6 @@ def _as_ours(error: Exception, job: Job, several: bool) -> MdcsrnError | None:
 
 def _within(advance: Callable[[float], None], before: int, share: float) -> None:
     advance(before + share)
-
-
-def printable(text: str) -> str:
-    """`text` without control characters, which a file's name may hold: escaped as in Python source."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mdcsrn.cli._cases import Job
-from mdcsrn.cli._options import Options, PredictionCommand, prediction_options
+from mdcsrn.cases.case import Job
+from mdcsrn.cases.options import Options
+from mdcsrn.cli._options import PredictionCommand, prediction_options
 from mdcsrn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def command(
 
 
 def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
-    from mdcsrn.cli._places import mask_of
+    from mdcsrn.cases.places import mask_of
     from mdcsrn.files import sha256
     from mdcsrn.io.bids import derivative_path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mdcsrn.errors import DataError
+from mdcsrn.notices import printable
 
 _path = click.Path(path_type=Path, readable=False)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -27,7 +28,6 @@ def listing(bundles: tuple[str, ...], as_json: bool) -> None:
     BUNDLE is a folder or the name of a shipped bundle; without one, all that came with the package.
     """
     from mdcsrn.bundle.listing import describe
-    from mdcsrn.cli._run import printable
     from mdcsrn.resources import bundle_folder, shipped_bundles
 
     homes = [bundle_folder(bundle) for bundle in bundles] or shipped_bundles()
@@ -62,7 +62,6 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
     broken.
     """
     from mdcsrn.bundle.check import check, check_network, find_source, is_shipped
-    from mdcsrn.cli._run import printable
 
     source = find_source(bundle)
     findings = check(source)
@@ -111,7 +110,6 @@ def exporting(
     figures, the architecture, the trained range and how to load it (docs/bundle.md).
     """
     from mdcsrn.bundle.export import export
-    from mdcsrn.cli._run import printable
 
     record = export(bundle, form, output, model, precision, volume)
     if as_json:

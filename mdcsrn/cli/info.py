@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
+from mdcsrn.notices import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,6 @@ def command(
     Geometry, the acquired resolution of each axis, the empty outer band with its margin, and what would be done at
     which cost in time and memory. FILE is whatever predict takes: an image file, a folder, a DICOM series or a zip.
     """
-    from mdcsrn.cli._run import printable
     from mdcsrn.inference.models import find_model
     from mdcsrn.inference.task import Task
     from mdcsrn.io.sources import find_cases, load_case

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from typing import Any, NoReturn
 
 import click
 
 from mdcsrn import __version__
-from mdcsrn.errors import MdcsrnError, root_error
+from mdcsrn.cli.plain_errors import PlainErrors
 
 COMMANDS = {
     "benchmark": "mdcsrn.cli.benchmark:command",
@@ -25,8 +23,8 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for, and whose errors are shown without a traceback."""
+class LazyGroup(PlainErrors, click.Group):
+    """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, sorted."""
@@ -40,25 +38,6 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; an error of the project ends the process with one line and its exit code.
-
-        The signature is click's own.
-        """
-        try:
-            return super().main(*args, **kwargs)
-        except Exception as error:
-            ours = root_error(error)
-            if ours is None:
-                raise
-            _show(ours)
-
-
-def _show(error: MdcsrnError) -> NoReturn:
-    text = str(error)  # it may hold a file's name, and that any character at all
-    click.echo("error: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), err=True)
-    sys.exit(error.exit_code)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

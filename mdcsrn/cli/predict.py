@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from mdcsrn.cli._options import Options, PredictionCommand, prediction_options
+from mdcsrn.cases.options import Options
+from mdcsrn.cli._options import PredictionCommand, prediction_options
 
 
 @click.command("predict", cls=PredictionCommand)
@@ -24,7 +25,7 @@ def command(source: Path, output: Path | None, options: Options) -> None:
     IN is an image file, a folder of them, or a DICOM series (folder or zip). By default an empty outer band of k-space
     is looked for and filled; --factor and --to-spacing ask for a finer grid. A .json record goes with every result.
     """
-    from mdcsrn.cli._places import jobs_of
+    from mdcsrn.cases.places import jobs_of
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.io.sources import find_sources
 

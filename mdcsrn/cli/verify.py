@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mdcsrn.errors import DataError
+from mdcsrn.notices import printable
 
 _path = click.Path(path_type=Path, readable=False)
 _WORDS = {True: "ok", False: "WRONG", None: "not checked"}
@@ -23,7 +24,6 @@ def command(output: Path, source: Path | None, as_json: bool) -> None:
     Hashes of the result, its record and its source; the grid, from the source's header; the consistency, computed anew
     from the voxels of both. What cannot be checked is said. Exit code 3 where anything is wrong.
     """
-    from mdcsrn.cli._run import printable
     from mdcsrn.inference.verify import verify
 
     result = verify(output, source)

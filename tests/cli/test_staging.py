@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from mdcsrn.cli._staging import PREFIX, staging, sweep
+from mdcsrn.cases.staging import PREFIX, staging, sweep
 from mdcsrn.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mdcsrn.cli._staging import staging
+from mdcsrn.cases.staging import staging
 with staging(Path(sys.argv[1])) as stage:
     stage.path("half.nii.gz").write_bytes(b"half")
     print("ready", flush=True)

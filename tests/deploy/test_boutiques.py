@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mdcsrn.cases.options import Options
 from mdcsrn.cli import bids, predict
-from mdcsrn.cli._options import Options
 from mdcsrn.cli.main import main
 
 pytest.importorskip("boutiques", reason="Boutiques' own tool: pip install boutiques")

@@ -13,9 +13,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.offers import Offer
 from lib.request import offered, read_request
-from mdcsrn.cli._cases import Outcome, run_case
-from mdcsrn.cli._options import Options
-from mdcsrn.cli._places import jobs_of
+from mdcsrn.cases.case import Outcome, run_case
+from mdcsrn.cases.options import Options
+from mdcsrn.cases.places import jobs_of
 from mdcsrn.errors import DataError
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.inference.record import sidecar_path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.offers import FINER, Offer
-from mdcsrn.cli._options import Options
+from mdcsrn.cases.options import Options
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import NAMES, PRECISIONS
 from mdcsrn.inference.pipeline import REGIONS

@@ -7,7 +7,7 @@ import sys
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 
-from mdcsrn.cli._staging import Staging
+from mdcsrn.cases.staging import Staging
 from mdcsrn.inference.models import Model
 from mdcsrn_deploy.inference import Restoration
 from mdcsrn_deploy.loader import StudyLoader

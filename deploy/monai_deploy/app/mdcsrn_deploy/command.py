@@ -9,9 +9,9 @@ from typing import Any
 import click
 from monai.deploy.core.arg_parser import set_up_logging
 
-from mdcsrn.cli._run import printable
-from mdcsrn.cli._staging import staging
-from mdcsrn.errors import DataError, root_error
+from mdcsrn.cases.staging import staging
+from mdcsrn.cli.plain_errors import PlainErrors
+from mdcsrn.errors import INTERRUPTED, DataError
 from mdcsrn_deploy.application import SuperResolutionApp
 from mdcsrn_deploy.rules import read_rules
 from mdcsrn_deploy.settings import (
@@ -27,19 +27,8 @@ from mdcsrn_deploy.settings import (
 logger = logging.getLogger(__name__)
 
 
-class AppCommand(click.Command):
-    """A command that reads its defaults from ``app.yaml`` and shows an error of the project as one line."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; the signature is click's own."""
-        try:
-            return super().main(*args, **kwargs)
-        except Exception as error:
-            ours = root_error(error)
-            if ours is None:
-                raise
-            click.echo("error: " + printable(str(ours)), err=True)
-            sys.exit(ours.exit_code)
+class AppCommand(PlainErrors):
+    """A command that reads its defaults from ``app.yaml``."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Make the context, with the defaults of ``app.yaml``; the signature is click's own."""
@@ -71,7 +60,7 @@ def _callback(ctx: click.Context, **values: Any) -> None:
         run(settings_of(ctx))
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was written", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 main = AppCommand(

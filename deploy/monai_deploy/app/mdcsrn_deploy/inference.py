@@ -11,8 +11,8 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from mdcsrn.cli._cases import restore
-from mdcsrn.cli._options import Options
+from mdcsrn.cases.case import restore
+from mdcsrn.cases.options import Options
 from mdcsrn.inference import Prediction
 from mdcsrn.inference.models import Model
 from mdcsrn_deploy.volume import ScanImage

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mdcsrn.cli._options import Options
+from mdcsrn.cases.options import Options
 from mdcsrn.cli.predict import command as predict_command
 from mdcsrn.errors import ConfigError
 from mdcsrn.files import read_mapping

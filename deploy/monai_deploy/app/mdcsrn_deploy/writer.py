@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from mdcsrn.cli._options import Options
-from mdcsrn.cli._staging import Staging
+from mdcsrn.cases.options import Options
+from mdcsrn.cases.staging import Staging
 from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text
 from mdcsrn.inference import Prediction

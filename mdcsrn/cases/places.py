@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdcsrn.cli._cases import Job
-from mdcsrn.cli._options import Options
+from mdcsrn.cases.case import Job
+from mdcsrn.cases.options import Options
 from mdcsrn.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:

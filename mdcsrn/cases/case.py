@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdcsrn.cli._options import Options
+from mdcsrn.cases.options import Options
 from mdcsrn.errors import ConfigError, MdcsrnError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
     Raises:
         MdcsrnError: the case cannot be done; nothing of it is left.
     """
-    from mdcsrn.cli._results import places, write_result
+    from mdcsrn.cases.results import places, write_result
     from mdcsrn.io.formats import read_image
 
     start = time.perf_counter()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdcsrn.cli._cases import Job
-from mdcsrn.cli._options import Options
-from mdcsrn.cli._staging import Staging, staging, unwritable
+from mdcsrn.cases.case import Job
+from mdcsrn.cases.options import Options
+from mdcsrn.cases.staging import Staging, staging, unwritable
 from mdcsrn.errors import DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.record import (
