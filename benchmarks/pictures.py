@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def measured(low: NDArray[np.float32], restored: NDArray[np.float32], plan: Plan
     1, stripes and noise that the scan has at its own resolution are amplified.
     `cell_pattern`: per axis, power of what was added at the highest frequency (one voxel up, one down: a pattern of the
     network's cells) over that of frequencies just below.
+    `cell_spread_percent`: how strong that pattern is: largest less smallest mean of what was added, over the eight
+    places of a 2 x 2 x 2 cell, inside the head, % of the 99.9th percentile.
     """
     inside = head_mask(torch.from_numpy(restored)).numpy()
     peak, added = float(np.percentile(restored, 99.9)), restored - low
@@ -139,12 +142,15 @@ def measured(low: NDArray[np.float32], restored: NDArray[np.float32], plan: Plan
         size = n // 2 * 2
         near = powers["added"][round(0.40 * size) : round(0.48 * size)].mean()
         cells.append(round(float(powers["added"][-1] / near), 3))
+    corners = [tuple(slice(start, None, 2) for start in corner) for corner in product((0, 1), repeat=3)]
+    places = [float(added[corner][inside[corner]].mean()) for corner in corners]
     return {
         "added_rms_percent": round(100 * within / peak, 3),
         "outside_over_inside": round(outside / within, 3),
         "edge_gain": edges,
         "band_edge_gain": bands,
         "cell_pattern": cells,
+        "cell_spread_percent": round(100 * (max(places) - min(places)) / peak, 3),
     }
 
 
