@@ -15,6 +15,7 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import DegradationSpec
 from mdcsrn.transforms._one_draw import OneDrawd
+from mdcsrn.transforms._ranges import check_range
 from mdcsrn.transforms.lowpass import apply_degradation
 
 AXES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -58,11 +59,11 @@ class RandKSpaceLowPass(RandomizableTransform):
         prob: float = 1.0,
     ) -> None:
         super().__init__(prob)
-        self.reduction = _range("reduction", reduction)
+        self.reduction = check_range("reduction", reduction)
         self.axes = _axes(axes)
         self.windows = (windows,) if isinstance(windows, str) else tuple(windows)
-        self.noise = _range("noise", noise)
-        self.partial_fourier = _range("partial_fourier", partial_fourier)
+        self.noise = check_range("noise", noise)
+        self.partial_fourier = check_range("partial_fourier", partial_fourier)
         self.grid = grid
         if not self.windows:
             raise ConfigError("a random low-pass needs at least one window", got=windows)
@@ -145,16 +146,6 @@ class RandKSpaceLowPassd(OneDrawd):
 
 def _per_axis(default: float, values: Mapping[int, float]) -> tuple[float, float, float]:
     return values.get(0, default), values.get(1, default), values.get(2, default)
-
-
-def _range(name: str, values: Sequence[float]) -> tuple[float, float]:
-    try:
-        low, high = (float(v) for v in values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name} is a range of two numbers", got=values, allowed="[lowest, highest]") from error
-    if not low <= high:
-        raise ConfigError(f"{name} is a range of two numbers in order", got=values, allowed="[lowest, highest]")
-    return low, high
 
 
 def _axes(value: str | Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

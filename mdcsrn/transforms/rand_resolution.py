@@ -14,6 +14,7 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import grid_affine, resample_grid
 from mdcsrn.transforms._one_draw import OneDrawd
+from mdcsrn.transforms._ranges import check_range
 from mdcsrn.transforms._volumes import check_channel_first, plain, rewrap, tracked
 
 
@@ -37,12 +38,9 @@ class RandResolution(RandomizableTransform):
 
     def __init__(self, factor: Sequence[float] = (1.0, 1.5), min_size: int = 1, prob: float = 1.0) -> None:
         super().__init__(prob)
-        low, high = (float(f) for f in factor)
-        if not 1 <= low <= high:
-            raise ConfigError("factor is two numbers in order", got=factor, allowed="[lowest, highest], >= 1")
         if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 1:
             raise ConfigError("min_size is a whole number of samples", got=min_size, allowed=">= 1")
-        self.factor, self.min_size = (low, high), min_size
+        self.factor, self.min_size = check_range("factor", factor, 1.0), min_size
         self._drawn = (1.0, 1.0, 1.0)
 
     def randomize(self, data: Any = None) -> None:

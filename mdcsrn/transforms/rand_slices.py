@@ -16,6 +16,7 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import AxisMeasurement, Measurement, resample_grid
 from mdcsrn.transforms._one_draw import OneDrawd
+from mdcsrn.transforms._ranges import check_range
 from mdcsrn.transforms._volumes import check_channel_first, plain, rewrap, tracked
 
 PROFILES = ("box", "gaussian")
@@ -104,9 +105,9 @@ class RandThickSlices(RandomizableTransform):
         prob: float = 1.0,
     ) -> None:
         super().__init__(prob)
-        self.reduction = _range("reduction", reduction, 1.0, np.inf)
-        self.thickness = _range("thickness", thickness, 0.05, np.inf)
-        self.interleave = _range("interleave", interleave, 0.0, 0.99)
+        self.reduction = check_range("reduction", reduction, 1.0)
+        self.thickness = check_range("thickness", thickness, 0.05)
+        self.interleave = check_range("interleave", interleave, 0.0, 0.99)
         self.profiles = (profiles,) if isinstance(profiles, str) else tuple(profiles)
         if not self.profiles or not set(self.profiles) <= set(PROFILES):
             raise ConfigError("unknown slice profile", got=profiles, allowed=", ".join(PROFILES))
@@ -173,17 +174,6 @@ class RandThickSlicesd(OneDrawd):
         super().__init__(
             keys, RandThickSlices(reduction, thickness, profiles, interleave, axes, prob), allow_missing_keys
         )
-
-
-def _range(name: str, values: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
-    try:
-        low, high = (float(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name} is a range of two numbers", got=values, allowed="[lowest, highest]") from error
-    if not lowest <= low <= high <= highest or not np.isfinite(high):
-        allowed = f"[lowest, highest], {lowest:g} to {highest:g}"
-        raise ConfigError(f"{name} is a range of two numbers in order", got=values, allowed=allowed)
-    return low, high
 
 
 RandThickSlicesD = RandThickSlicesDict = RandThickSlicesd
