@@ -60,24 +60,29 @@ def staging(target: Path) -> Iterator[Staging]:
         OutputError: the folder cannot be made or written to; so a run fails before it computes, not after.
     """
     new = [folder for folder in (target, *target.parents) if not folder.exists()]
+    folder = lock = None
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        sweep(target)
-        fresh = Path(tempfile.mkdtemp(prefix=NEW, dir=target))
-        lock = os.open(fresh / LOCK, os.O_WRONLY | os.O_CREAT)
-        with contextlib.suppress(OSError):  # some network disks know no locks: leftovers then stay
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when this process ends, however it ends
-        # Under this name it may be swept, so it gets it with the lock in place.
-        folder = fresh.rename(fresh.with_name(PREFIX + fresh.name.removeprefix(NEW)))
-    except OSError as error:
-        _remove_empty(new)
-        raise unwritable(target, error) from error
-    try:
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            sweep(target)
+            folder = Path(tempfile.mkdtemp(prefix=NEW, dir=target))
+            lock = os.open(folder / LOCK, os.O_WRONLY | os.O_CREAT)
+            with contextlib.suppress(OSError):  # some network disks know no locks: leftovers then stay
+                fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when this process ends, however it ends
+            # Under this name it may be swept, so it gets it with the lock in place.
+            folder = folder.rename(folder.with_name(PREFIX + folder.name.removeprefix(NEW)))
+        except OSError as error:
+            raise unwritable(target, error) from error
         yield Staging(folder, target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-        _remove_empty(new)
+        try:
+            _tidy(folder, new)
+        except BaseException:  # Ctrl-C in the midst of it
+            _tidy(folder, new)
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
 
 
 def sweep(target: Path) -> None:
@@ -94,7 +99,10 @@ def unwritable(target: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to {target}", got=reason, remedy="choose a writable folder with free space")
 
 
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with contextlib.suppress(OSError):  # not empty: it holds results
-            folder.rmdir()
+def _tidy(folder: Path | None, new: list[Path]) -> None:
+    """Remove the hidden folder, and the new ones that are empty: the others hold results."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    for place in new:
+        with contextlib.suppress(OSError):
+            place.rmdir()

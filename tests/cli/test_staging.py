@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,37 @@ def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write to .*deep"), staging(tmp_path / "file" / "deep"):
         pass
+
+
+MANY = 20_000
+TIDIER = f"""
+import sys
+from pathlib import Path
+from mdcsrn.cases.staging import staging
+with staging(Path(sys.argv[1])) as stage:
+    for number in range({MANY}):
+        stage.path(str(number)).touch()
+    print("ready", flush=True)
+print("done", flush=True)
+"""
+
+
+def test_an_interruption_while_the_folder_is_removed_leaves_none(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TIDIER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    while hidden(tmp_path) and len(os.listdir(hidden(tmp_path)[0])) > MANY - 10:
+        pass
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate()
+    assert printed == "", "the interruption came in the midst of it"
+    assert process.returncode == -signal.SIGINT
+    assert list(tmp_path.iterdir()) == []
