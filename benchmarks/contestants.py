@@ -34,7 +34,7 @@ STEPS = 8000  # of a specialist, at --steps-scale 1: batches of 4 patches of 32^
 VALIDATIONS = 8  # in a run
 HEAVY = 2.0  # times our work per voxel: above it, same work instead of same voxels
 SHARED = {"rate_final": 0.02, "ema_decay": 0.998}  # the specialist's own values are those of a first stage
-WEIGHTS, DONE, OVERLAY = "model.pt", "trained.json", "contestant.json"
+WEIGHTS, DONE, OVERLAY, BOARD = "model.pt", "trained.json", "contestant.json", "tensorboard"
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from typing import Any
 
 import yaml
 from cohort import make_datalist, series_of
-from contestants import BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
+from contestants import BOARD, BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
 from judge import FIGURES, How, Method, baseline_methods, judge, reference_facts
 from machine import machine
 from settings import BASE, SETTINGS, THICK
 from study import Row, make_rows, signed_ranks
-from tables import markdown, per_subject
+from tables import learning, markdown, per_subject
 from targets import lines, targets
+from training_log import VALIDATED, curve
 
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.errors import ConfigError, MdcsrnError
@@ -122,6 +123,7 @@ def write(
     answers = targets(rows, methods)
     text = f"Machine: {json.dumps(facts_of_run)}\n\n" + "\n".join(lines(answers))
     text += "\n" + markdown(rows, methods, facts, entries, seen, main)
+    text += "\n".join(learning({m.title: curve(output / "train" / m.name / BOARD, VALIDATED) for m in methods}))
     present = [name for name in SETTINGS if any(row["setting"] == name for row in rows)]
     content = {
         **facts_of_run,

@@ -190,6 +190,21 @@ def published(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def learning(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
+    """How those that were trained here got where they are: validation PSNR by generator updates."""
+    trained = {title: curve for title, curve in curves.items() if curve}
+    if not trained:
+        return []
+    most = max(map(len, trained.values()))
+    note = "Head, consistency on, mean over `validation`, 2x2 (1,2,2), by parts of each one's own training."
+    lines = [
+        [title, f"{curve[-1][0]:,}", *(number(value, 2) for _, value in curve), *[""] * (most - len(curve))]
+        for title, curve in trained.items()
+    ]
+    head = ["method", "steps", *(f"{part} of {most}" for part in range(1, most + 1))]
+    return ["### Validation PSNR in the course of training, dB", "", note, "", *table(head, lines), ""]
+
+
 def per_subject(rows: Sequence[Row]) -> str:
     """CSV text, one line for each row; empty cells where a figure is not defined."""
     ratios = sorted({key for row in rows for key in row if key.startswith(RATIO)})

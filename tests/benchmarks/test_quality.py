@@ -41,6 +41,7 @@ def test_trains_a_peer_judges_and_measures_nothing_twice(tiny_cohort: Path, tmp_
     for phrase in (
         "### 2x2 (1,2,2), head, n = 3", "### 5x5 (1,5,5), volume, n = 3", "| Lanczos |", "52,801 | 105,408",
         "SRCNN-3D 9-1-5, 64-32, without consistency", "earlier code, 5x5", "here: zero-filled, 5x5 (1,5,5)",
+        "### Validation PSNR in the course", "| SRCNN-3D 9-1-5, 64-32 | 2 | 2",
     ):  # fmt: skip
         assert phrase in markdown, phrase
     content = json.loads((tmp_path / "quality.json").read_text())
