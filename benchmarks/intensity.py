@@ -9,6 +9,7 @@ without a skull it takes half. A network that has seen the latter alone does not
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from contestants import BUNDLE, ROOT
 from judge import Case, How, restore
 from settings import SETTINGS
 from tables import table
-from torch import nn
+from torch import Tensor, nn
 
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.errors import MdcsrnError
@@ -46,21 +47,24 @@ def main() -> None:
     for entry in load_datalist(datalist, options.section)[: options.subjects]:
         case = Case(torch.from_numpy(read_volume(Path(entry["image"])).array), SETTINGS[options.setting])
         brightness = float(case.reference[case.regions["head"]].median() / case.peak)
+        base = head_psnr(case, case.low)
         for path, network in networks.items():
-            found = [f"{gain(network, case, share, how):+.2f}" for share in SHARES]
+            found = [f"{head_psnr(case, seen_at(network, case, share, how)) - base:+.2f}" for share in SHARES]
             lines.append([entry["subject"], f"{brightness:.2f}", f"{path.parent.name}/{path.name}", *found])
     head = ["subject", "head's median / range", "weights", *(f"gain dB, input x {share:g}" for share in SHARES)]
     print("\n".join(table(head, lines)))
 
 
-def gain(network: nn.Module, case: Case, share: float, how: How) -> float:
-    """Gain over zero-filled where the network sees `share` of the input's intensity."""
-    low, mask = case.low, case.regions["head"]
-    case.low = low * share
-    result = restore(network, case, how) / share
-    case.low = low
-    result = case.setting.consistent(result, low)
-    return psnr(result, case.reference, case.peak, mask) - psnr(low, case.reference, case.peak, mask)
+def seen_at(network: nn.Module, case: Case, share: float, how: How) -> Tensor:
+    """Consistent result where the network sees `share` of the input's intensity; in the unit of the case."""
+    dimmed = copy.copy(case)
+    dimmed.low = case.low * share
+    return case.setting.consistent(restore(network, dimmed, how) / share, case.low)
+
+
+def head_psnr(case: Case, result: Tensor) -> float:
+    """PSNR in the head, dB."""
+    return psnr(result, case.reference, case.peak, case.regions["head"])
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from mdcsrn.inference.slices import SliceAxis, find_slice_axis
 from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.volume import Volume
 from mdcsrn.kspace.fourier import grid_affine
-from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
+from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement
 from mdcsrn.notices import Notice
 
 KINDS = ("detect", "same-grid", "factor", "to-spacing")
-PROFILES = ("auto", "none", "box", "gaussian")
+PROFILES = ("auto", "none", *SLICE_PROFILES)
 EXACT = 1e-4  # relative: a spacing this near to the target counts as met
 MOST_VOXELS = 2**31  # 8 GiB as float32; beyond, a typing error is likelier than a wish
 WORST_CONDITION = 30.0  # of a slice profile; noise in the slices would grow by as much
@@ -101,7 +101,7 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
         ConfigError: the result would be absurdly large, no padding meets a spacing, or a slice profile is asked for
             and the slice axis is not known.
     """
-    slices = find_slice_axis(volume.spacing, facts, asked=task.slice_profile in ("box", "gaussian"))
+    slices = find_slice_axis(volume.spacing, facts, asked=task.slice_profile in SLICE_PROFILES)
     bands = detect_band(volume.array)
     if slices.axis is not None:
         n = volume.shape[slices.axis]

@@ -4,9 +4,10 @@ from mdcsrn.kspace.consistency import Certificate, certify, project
 from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
 from mdcsrn.kspace.fourier import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
 from mdcsrn.kspace.lowpass import acquired_shape, low_pass, passband, window
-from mdcsrn.kspace.measurement import AxisMeasurement, Measurement, MeasurementCertificate
+from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement, MeasurementCertificate
 
 __all__ = [
+    "SLICE_PROFILES",
     "AxisMeasurement",
     "Certificate",
     "DegradationSpec",

@@ -20,7 +20,8 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.kspace.fourier import resample_grid
 
-KINDS = ("fourier", "box", "gaussian")
+SLICE_PROFILES = ("box", "gaussian")
+KINDS = ("fourier", *SLICE_PROFILES)
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
 RCOND = 1e-6  # singular values below this share of the largest count as zero: nothing was measured there
 SLAB = 32  # planes that are held in float64 at a time

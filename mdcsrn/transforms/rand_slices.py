@@ -14,12 +14,10 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.kspace import AxisMeasurement, Measurement, resample_grid
+from mdcsrn.kspace import SLICE_PROFILES, AxisMeasurement, Measurement, resample_grid
 from mdcsrn.transforms._one_draw import OneDrawd
 from mdcsrn.transforms._ranges import check_range
 from mdcsrn.transforms._volumes import check_channel_first, plain, rewrap, tracked
-
-PROFILES = ("box", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class RandThickSlices(RandomizableTransform):
         self,
         reduction: Sequence[float] = (2.0, 5.0),
         thickness: Sequence[float] = (0.7, 1.2),
-        profiles: Sequence[str] = PROFILES,
+        profiles: Sequence[str] = SLICE_PROFILES,
         interleave: Sequence[float] = (0.0, 0.0),
         axes: Sequence[int] = (0, 1, 2),
         prob: float = 1.0,
@@ -109,8 +107,8 @@ class RandThickSlices(RandomizableTransform):
         self.thickness = check_range("thickness", thickness, 0.05)
         self.interleave = check_range("interleave", interleave, 0.0, 0.99)
         self.profiles = (profiles,) if isinstance(profiles, str) else tuple(profiles)
-        if not self.profiles or not set(self.profiles) <= set(PROFILES):
-            raise ConfigError("unknown slice profile", got=profiles, allowed=", ".join(PROFILES))
+        if not self.profiles or not set(self.profiles) <= set(SLICE_PROFILES):
+            raise ConfigError("unknown slice profile", got=profiles, allowed=", ".join(SLICE_PROFILES))
         self.axes = tuple(axes)
         if not self.axes or not set(self.axes) <= {0, 1, 2}:
             raise ConfigError("slices lie along one of the array axes", got=axes, allowed="of 0, 1, 2")
@@ -165,7 +163,7 @@ class RandThickSlicesd(OneDrawd):
         keys: KeysCollection,
         reduction: Sequence[float] = (2.0, 5.0),
         thickness: Sequence[float] = (0.7, 1.2),
-        profiles: Sequence[str] = PROFILES,
+        profiles: Sequence[str] = SLICE_PROFILES,
         interleave: Sequence[float] = (0.0, 0.0),
         axes: Sequence[int] = (0, 1, 2),
         prob: float = 1.0,
