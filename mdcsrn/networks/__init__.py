@@ -5,6 +5,7 @@ from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.published import map_published_state
 from mdcsrn.networks.weights import load_generator, load_weights, save_weights, ship
+from mdcsrn.networks.widen import widened
 
 __all__ = [
     "MDCSRN",
@@ -16,4 +17,5 @@ __all__ = [
     "map_published_state",
     "save_weights",
     "ship",
+    "widened",
 ]

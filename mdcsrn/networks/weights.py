@@ -22,6 +22,7 @@ from mdcsrn.files import atomic_path, atomic_write_bytes
 from mdcsrn.hashes import check_hash, write_hashes
 from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.widen import is_wider, widened
 
 FORMAT = 1
 SAFE = ".safetensors"
@@ -115,7 +116,8 @@ def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module
 
     Args:
         network: as its constructor left it.
-        start: file written by :func:`save_weights`; empty: none.
+        start: file written by :func:`save_weights`; empty: none. Those of a generator that differs by a smaller growth
+            rate alone are widened (:func:`mdcsrn.networks.widened`).
 
     Returns:
         The same network, in training mode.
@@ -123,6 +125,11 @@ def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module
     Raises:
         CheckpointError: as :func:`load_weights`; the file belongs to another network.
     """
+    if start and isinstance(network, MDCSRN):
+        narrow = load_weights(start)
+        if isinstance(narrow, MDCSRN) and is_wider(network, narrow):
+            network.load_state_dict(widened(narrow, network.growth).state_dict())
+            return network.train()
     return load_weights(start, network).train() if start else network.train()
 
 
