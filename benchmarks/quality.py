@@ -24,7 +24,7 @@ from cohort import make_datalist, series_of
 from contestants import BOARD, BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
 from judge import FIGURES, How, Method, baseline_methods, judge, reference_facts
 from machine import machine
-from settings import BASE, SETTINGS, THICK
+from settings import SETTINGS, SPECIALIST
 from study import Row, make_rows, signed_ranks
 from tables import learning, markdown, per_subject
 from targets import lines, targets
@@ -34,7 +34,6 @@ from mdcsrn.data.datalist import load_datalist
 from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.files import atomic_write_text
 
-SPECIALIST = tuple(name for name in SETTINGS if name.startswith("2x2"))
 SHIPPED = {"model": "mDCSRN universal L1 (shipped)", "gan": "mDCSRN universal GAN (shipped)"}
 
 
@@ -70,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--main", help="network whose subjects and scanners are shown; default: model, else the first")
     parser.add_argument("--no-shipped", action="store_true", help="leave the weights of the bundle out")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", default=list(SETTINGS),
-                        help=f"{', '.join(BASE)}, each also with ', noise ...' or ', Hamming'; {THICK}")  # fmt: skip
+                        help="; ".join(SETTINGS))  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--backend", default="auto", help="of mDCSRN")
     parser.add_argument("--max-memory", type=float, default=8.0, help="GiB for a network")

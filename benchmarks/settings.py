@@ -17,7 +17,7 @@ BASE = {
     "2x2 (2,2,1)": (2.0, 2.0, 1.0), "2x2 (1,2,2)": (1.0, 2.0, 2.0), "5x5 (1,5,5)": (1.0, 5.0, 5.0),
     "isotropic x2 (2,2,2)": (2.0, 2.0, 2.0), "slab x4 (1,1,4)": (1.0, 1.0, 4.0),
 }  # fmt: skip
-THICK = "thick slices x4 (1,1,4)"
+IN_PLANE, THICK = "2x2", "thick slices x4 (1,1,4)"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ class Setting:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
+VARIANTS = {"": {}, f", noise {NOISE}": {"noise": NOISE}, ", Hamming": {"window": "hamming"}}
 SETTINGS = {
     name + suffix: Setting(replace(DegradationSpec(reduction=reduction), **change))
-    for suffix, change in (("", {}), (f", noise {NOISE}", {"noise": NOISE}), (", Hamming", {"window": "hamming"}))
+    for suffix, change in VARIANTS.items()
     for name, reduction in BASE.items()
+    if "window" not in change or name.startswith(IN_PLANE)
 } | {THICK: Setting(DegradationSpec(reduction=(1.0, 1.0, 4.0)), Slices(axis=2, reduction=4.0))}
+SPECIALIST = tuple(name for name in BASE if name.startswith(IN_PLANE))  # what the contestants are trained for
