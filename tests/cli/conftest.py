@@ -30,15 +30,6 @@ def with_small_model(arguments: Sequence[object], model: Path) -> list[str]:
     return words
 
 
-def low_pass(volume: np.ndarray, reduction: Sequence[float]) -> np.ndarray:
-    """Box low-pass by NumPy alone: integer |k| < n / (2 r) is kept."""
-    spectrum = np.fft.fftn(volume.astype(np.float64))
-    for axis, (n, r) in enumerate(zip(volume.shape, reduction, strict=True)):
-        kept = np.abs(np.fft.fftfreq(n, 1 / n)) < n / (2 * r) if r > 1 else np.ones(n, bool)
-        spectrum *= np.expand_dims(kept, [other for other in range(3) if other != axis])
-    return np.fft.ifftn(spectrum).real.astype(np.float32)
-
-
 def phantom(shape: Sequence[int] = SHAPE, seed: int = 0) -> np.ndarray:
     """A head of about 1000 with fine texture, in noisy air, float32."""
     rng = np.random.default_rng(seed)
@@ -66,9 +57,9 @@ def save_image() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def interpolated() -> np.ndarray:
+def interpolated(numpy_low_pass: Callable[..., np.ndarray]) -> np.ndarray:
     """A scan that the scanner zero-filled by 2 on its last two axes."""
-    return low_pass(phantom(), (1, 2, 2))
+    return numpy_low_pass(phantom(), (1, 2, 2))
 
 
 @pytest.fixture

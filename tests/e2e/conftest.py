@@ -86,23 +86,9 @@ def head(shape: Sequence[int], seed: int = 0, peak: float = 900.0) -> np.ndarray
     return (peak * np.abs(image)).astype(np.float32)
 
 
-def low_pass(volume: np.ndarray, reduction: Sequence[float]) -> np.ndarray:
-    """Box low-pass by NumPy alone: integer |k| < n / (2 r) is kept."""
-    spectrum = np.fft.fftn(volume.astype(np.float64))
-    for axis, (n, r) in enumerate(zip(volume.shape, reduction, strict=True)):
-        kept = np.abs(np.fft.fftfreq(n, 1 / n)) < n / (2 * r) if r > 1 else np.ones(n, bool)
-        spectrum *= np.expand_dims(kept, [other for other in range(3) if other != axis])
-    return np.fft.ifftn(spectrum).real.astype(np.float32)
-
-
 @pytest.fixture(scope="session")
 def make_head() -> Callable[..., np.ndarray]:
     return head
-
-
-@pytest.fixture(scope="session")
-def numpy_low_pass() -> Callable[..., np.ndarray]:
-    return low_pass
 
 
 @pytest.fixture(scope="session")
