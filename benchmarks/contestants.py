@@ -32,7 +32,7 @@ BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
 CONFIGS = ("configs/train.yaml", "configs/specialist.yaml")
 UNIVERSAL = "configs/universal.yaml"
 STEPS = 8000  # of a specialist, at --steps-scale 1: batches of 4 patches of 32^3, 1.05e9 voxels
-VALIDATIONS = 8  # in a run
+VALIDATIONS = 5  # in a run
 HEAVY = 2.0  # times our work per voxel: above it, same work instead of same voxels
 SHARED = {"rate_final": 0.02, "ema_decay": 0.998}  # the specialist's own values are those of a first stage
 WEIGHTS, DONE, OVERLAY, BOARD = "model.pt", "trained.json", "contestant.json", "tensorboard"
@@ -78,8 +78,8 @@ def peer(name: str) -> dict[str, Any]:
 
 CRITIC = {
     "voxel_steps": 0,
-    "critic_warmup": 400,
-    "adversarial_steps": 400,
+    "critic_warmup": 2000,
+    "adversarial_steps": 1500,
     "critic_per_generator": 3,
     "extra_critic_steps": 0,
 }
@@ -90,7 +90,7 @@ CONTESTANTS = {
         Contestant("ours", "mDCSRN, residual", mdcsrn(), ours=True),
         Contestant(
             "ours-gan", "mDCSRN, residual, WGAN-GP", mdcsrn(), ours=True, parent="ours",
-            knobs={**CRITIC, "adversarial_rate": 2.0e-5, "critic_rate": 1.0e-4},
+            knobs={**CRITIC, "adversarial_rate": 5.0e-5, "critic_rate": 2.0e-4, "adversarial_weight": 1.5e-3},
         ),
         Contestant("ours-s2d-122", "mDCSRN, space-to-depth 1x2x2", mdcsrn(space_to_depth=[1, 2, 2]), ours=True),
         Contestant("ours-s2d-222", "mDCSRN, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True),

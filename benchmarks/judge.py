@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference import ExactTiledInferer
 from mdcsrn.inference.engine import Engine
 from mdcsrn.inference.region import head_region
+from mdcsrn.inference.uncertainty import FLIPS, ensemble
 from mdcsrn.io import read_volume
 from mdcsrn.kspace import acquired_shape, resample_grid
 from mdcsrn.kspace.degradation import percentile
@@ -44,6 +45,7 @@ class Method:
         weights: of a network; None: a baseline, `name` is the package's word for it.
         settings: where it is judged.
         voxels: seen in training; 0: not known, or a baseline.
+        flips: the mean over eight flips of the input, as in ``mdcsrn predict --uncertainty``.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Method:
     settings: tuple[str, ...]
     weights: Path | None = None
     voxels: int = 0
+    flips: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -125,17 +128,22 @@ class Case:
         return figures
 
 
-def restore(network: nn.Module, case: Case, how: How) -> Tensor:
+def restore(network: nn.Module, case: Case, how: How, flips: bool = False) -> Tensor:
     """A network's own result; outside the head region it is the input, for every network alike."""
-    if isinstance(network, MDCSRN):
-        engine = Engine(network, how.backend, how.precision, "cpu", how.max_memory)
-        return engine.run(case.low, case.inside)
-    box = around(case.inside, network.margin, network.multiple)
+    run: Callable[[Tensor, Tensor], Tensor] = partial(in_tiles, network, how)
+    if isinstance(network, MDCSRN):  # as ``mdcsrn predict`` runs it
+        run = Engine(network, how.backend, how.precision, "cpu", how.max_memory).run
+    return ensemble(run, case.low, FLIPS if flips else FLIPS[:1], (case.inside,)).mean
+
+
+def in_tiles(network: nn.Module, how: How, low: Tensor, inside: Tensor) -> Tensor:
+    """A peer, in exact tiles of plain torch."""
+    box = around(inside, network.margin, network.multiple)
     inferer = ExactTiledInferer(how.max_memory, precision=how.precision)
     with torch.inference_mode():
-        part = inferer(case.low[box][None, None], network)[0, 0]
-    result = case.low.clone()
-    result[box] = torch.where(case.inside[box], part, result[box])
+        part = inferer(low[box][None, None], network)[0, 0]
+    result = low.clone()
+    result[box] = torch.where(inside[box], part, result[box])
     return result
 
 
@@ -194,7 +202,7 @@ def measure(method: Method, case: Case, how: How) -> dict[str, Any]:
     if method.weights is None:
         result = case.low if method.name == ZERO_FILLED else upsample(case.acquired, case.low.shape, method.name)
         return {"seconds": time.perf_counter() - start, "figures": {"": case.score(result)}}
-    raw = restore(method.network, case, how)
+    raw = restore(method.network, case, how, method.flips)
     result = case.setting.consistent(raw, case.low)
     seconds = time.perf_counter() - start
     figures = {"": case.score(result)}

@@ -15,7 +15,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.files import atomic_write_text
 
 SHIPPED = {"model": "mDCSRN universal L1 (shipped)", "gan": "mDCSRN universal GAN (shipped)"}
+FLIPPED = "model"  # also judged as the mean over eight flips, at the settings of the specialists
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,6 +90,8 @@ def networks(options: argparse.Namespace, trained: Path) -> list[Method]:
         path = BUNDLE / "models" / f"{name}.pt"
         if path.is_file() and not options.no_shipped:
             found.append(Method(name, title, "ours", tuple(SETTINGS), path))
+            if name == FLIPPED:
+                found.append(Method(f"{name}-flips", f"{title}, mean of 8 flips", "ours", SPECIALIST, path, flips=True))
     for name, contestant in CONTESTANTS.items():
         record = trained / name / DONE
         if record.is_file():
@@ -142,8 +145,7 @@ def write(
 
 def _at(method: Method, chosen: Sequence[str]) -> Method:
     """The same method at those of its settings that were asked for."""
-    kept = tuple(name for name in method.settings if name in chosen)
-    return Method(method.name, method.title, method.family, kept, method.weights, method.voxels)
+    return replace(method, settings=tuple(name for name in method.settings if name in chosen))
 
 
 def _pair(text: str) -> tuple[str, str]:

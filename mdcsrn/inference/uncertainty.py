@@ -49,8 +49,11 @@ class Symmetry:
         return f"flips {mirrored}, axes {''.join(map(str, self.order))}"
 
 
+FLIPS = tuple(Symmetry(f) for count in range(4) for f in itertools.combinations(range(3), count))  # identity first
+
+
 def symmetries(plan: Plan, transposes: bool = False) -> tuple[Symmetry, ...]:
-    """Rearrangements after which the input is as likely a scan as before: the 8 flips, identity first.
+    """Rearrangements after which the input is as likely a scan as before: :data:`FLIPS`, identity first.
 
     Args:
         plan: of the prediction.
@@ -62,8 +65,7 @@ def symmetries(plan: Plan, transposes: bool = False) -> tuple[Symmetry, ...]:
     orders: list[tuple[int, int, int]] = [(0, 1, 2)]
     if transposes:
         orders = [(a, b, c) for a, b, c in itertools.permutations(range(3)) if _alike(plan, (a, b, c))]
-    flips = [f for count in range(4) for f in itertools.combinations(range(3), count)]
-    return tuple(Symmetry(f, order) for order in orders for f in flips)
+    return tuple(Symmetry(flip.flips, order) for order in orders for flip in FLIPS)
 
 
 def _alike(plan: Plan, order: Sequence[int]) -> bool:

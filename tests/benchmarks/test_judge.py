@@ -107,6 +107,21 @@ def test_every_network_works_inside_the_same_region(network: torch.nn.Module, ca
     assert float((expected - case.low).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("network", [MDCSRN(1, 1, 2, space_to_depth=(2, 2, 2)), peers.SRCNN3D(2, 2)])
+def test_flips_are_the_mean_of_eight_mirrored_runs(network: torch.nn.Module, case: Case) -> None:
+    network = shaken(network)
+    inside = head_region(case.low)
+    runs = []
+    for number in range(8):
+        axes = [axis for axis in range(3) if number >> axis & 1]
+        with torch.no_grad():
+            runs.append(network(case.low.flip(axes)[None, None])[0, 0].flip(axes).numpy())
+    expected = np.where(inside, np.mean(runs, axis=0), case.low)
+    found = restore(network, case, HOW, flips=True).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(found - restore(network, case, HOW).numpy()).max() > 1e-3
+
+
 def test_what_is_on_disk_is_not_measured_again(tiny_cohort: Path, methods: list[Method], tmp_path: Path) -> None:
     entries, said = load_datalist(tiny_cohort, "test")[:2], []
     first = list(judge(methods, entries, tmp_path / "figures", HOW, said.append))
