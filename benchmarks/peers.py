@@ -219,11 +219,11 @@ class MonaiSwinUNETR(Peer):
     """MONAI's SwinUNETR, feature size 24 (published: 48); BatchNorm in its convolutions, for the same reason as above.
 
     A. Hatamizadeh et al.: Swin UNETR, BrainLes 2021. Its attention windows lie on a grid that begins at the tile's
-    corner, so no margin is exact: it should see a volume at once, and tiles overlap by 64 voxels where it cannot.
+    corner, so no margin is exact: it should see a volume at once, and tiles overlap by 32 voxels where it cannot.
     """
 
     multiple = (32, 32, 32)
-    margin = (64, 64, 64)
+    margin = (32, 32, 32)
     exact = False
     bytes_per_voxel = 2560.0
 

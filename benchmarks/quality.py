@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="; ".join(SETTINGS))  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--backend", default="auto", help="of mDCSRN")
-    parser.add_argument("--max-memory", type=float, default=12.0, help="GiB for a network")
+    parser.add_argument("--max-memory", type=float, default=8.0, help="GiB for a network")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "quality")
     training = parser.add_argument_group("training")
     training.add_argument("--train", action="store_true", help="train the contestants, each to its end, in their order")
