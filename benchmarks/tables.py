@@ -14,6 +14,8 @@ from settings import SETTINGS
 from study import METRICS, Row, against_snr, by_series, select, signed_ranks, titles, values
 from work import flops_per_voxel, parameters
 
+from mdcsrn.inference.uncertainty import FLIPS
+
 COLUMNS = {
     "psnr": ("PSNR dB", 2), "gain": ("gain dB", 2), "ssim": ("SSIM", 4), "nrmse": ("NRMSE", 4), "hfen": ("HFEN", 3),
     "band_error": ("band error", 3), "power_error": ("power error dB", 2), "removed": ("predictable error removed", 3),
@@ -119,7 +121,7 @@ def costs(rows: Sequence[Row], methods: Sequence[Method]) -> list[str]:
         spent = [row["seconds"] for row in select(rows, method=method.name, region="head", variant="")]
         cells = ["", "", ""]
         if method.weights is not None:
-            work = flops_per_voxel(method.network)
+            work = flops_per_voxel(method.network) * (len(FLIPS) if method.flips else 1)
             cells = [f"{parameters(method.network):,}", f"{work:,.0f}", f"{method.voxels / 1e6:,.0f} M"]
             cells[2] = cells[2] if method.voxels else "not recorded"
         lines.append([method.title, *cells, number(statistics.median(spent), 1) if spent else ""])
