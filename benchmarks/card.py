@@ -1,6 +1,8 @@
 """The tables of the model card from the figures of benchmarks/quality.py.
 
-python benchmarks/card.py runs/quality/quality.json
+    python benchmarks/card.py runs/quality/quality.json
+
+Prints Markdown: the shipped models at every setting, their gain by subject, and all networks at 2x2.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ from pathlib import Path
 
 from settings import SETTINGS, SPECIALIST
 from study import Row, mean, select, values
-from tables import cell, number, table
+from tables import COLUMNS, figure_cells, number, table
 
 from mdcsrn.evaluation import ZERO_FILLED
 
-METHODS = {"cubic B-spline": "cubic B-spline", ZERO_FILLED: ZERO_FILLED, "model": "`model`", "gan": "`gan`"}
-METHODS["model-flips"] = "`model`, mean of 8 flips"
+METHODS = {
+    **{name: name for name in ("cubic B-spline", ZERO_FILLED)},
+    "model": "`model`", "model-flips": "`model`, mean of 8 flips", "gan": "`gan`",
+}  # fmt: skip
 RAW = "without consistency"
-FIGURES = {"psnr": ("PSNR dB", 2), "gain": ("gain dB", 2), "ssim": ("SSIM", 4), "nrmse": ("NRMSE", 4),
-           "hfen": ("HFEN", 3), "removed": ("removed", 2)}  # fmt: skip
+FIGURES = ("psnr", "gain", "ssim", "nrmse", "hfen", "removed")
 
 
 def figures(rows: Sequence[Row]) -> list[str]:
@@ -33,16 +36,9 @@ def figures(rows: Sequence[Row]) -> list[str]:
             for variant in ("", RAW) if method == "model" else ("",):
                 chosen = select(rows, setting=setting, method=method, variant=variant)
                 if chosen:
-                    cells = [_figure(chosen, name, digits) for name, (_, digits) in FIGURES.items()]
-                    lines.append([shown, ", ".join(filter(None, (title, variant))), *cells])
+                    lines.append([shown, ", ".join(filter(None, (title, variant))), *figure_cells(chosen, FIGURES)])
                     shown = ""
-    return table(["setting", "method", *(title for title, _ in FIGURES.values())], lines)
-
-
-def _figure(rows: Sequence[Row], name: str, digits: int) -> str:
-    if name == "gain" and rows[0]["method"] == ZERO_FILLED:
-        return ""
-    return cell(values(rows, name), digits, "+" if name == "gain" else "")
+    return table(["setting", "method", *(COLUMNS[name][0] for name in FIGURES)], lines)
 
 
 def gains(rows: Sequence[Row]) -> list[str]:
@@ -65,7 +61,8 @@ def contest(rows: Sequence[Row]) -> list[str]:
     }
     title = {row["method"]: row["title"] for row in rows if not row["variant"]}
     order = sorted(names, key=lambda name: -sum(means[name]))
-    return table(["method", *SPECIALIST], [[title[n], *(number(g, 2, "+") for g in means[n])] for n in order])
+    lines = [[title[n], *(number(gain, 2, "+") for gain in (*means[n], mean(means[n])))] for n in order]
+    return table(["method", *SPECIALIST, "mean"], lines)
 
 
 def main() -> None:

@@ -82,16 +82,16 @@ CRITIC = {
     "adversarial_steps": 1500,
     "critic_per_generator": 3,
     "extra_critic_steps": 0,
+    "adversarial_rate": 5.0e-5,
+    "critic_rate": 2.0e-4,
+    "adversarial_weight": 1.5e-3,
 }
 CONTESTANTS = {
     entry.name: entry
     for entry in (
         Contestant("published", "mDCSRN as published (no residual)", mdcsrn(residual=False), ours=True),
         Contestant("ours", "mDCSRN, residual", mdcsrn(), ours=True),
-        Contestant(
-            "ours-gan", "mDCSRN, residual, WGAN-GP", mdcsrn(), ours=True, parent="ours",
-            knobs={**CRITIC, "adversarial_rate": 5.0e-5, "critic_rate": 2.0e-4, "adversarial_weight": 1.5e-3},
-        ),
+        Contestant("ours-gan", "mDCSRN, residual, WGAN-GP", mdcsrn(), ours=True, parent="ours", knobs=CRITIC),
         Contestant("ours-s2d-122", "mDCSRN, space-to-depth 1x2x2", mdcsrn(space_to_depth=[1, 2, 2]), ours=True),
         Contestant("ours-s2d-222", "mDCSRN, space-to-depth 2x2x2", mdcsrn(space_to_depth=[2, 2, 2]), ours=True),
         Contestant(

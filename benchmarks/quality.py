@@ -125,7 +125,7 @@ def write(
     answers = targets(rows, methods)
     text = f"Machine: {json.dumps(facts_of_run)}\n\n" + "\n".join(lines(answers))
     text += "\n" + markdown(rows, methods, facts, entries, seen, main)
-    text += "\n" + "\n".join(learning({m.title: curve(output / "train" / m.name / BOARD, VALIDATED) for m in methods}))
+    text += "\n".join(learning({m.title: curve(output / "train" / m.name / BOARD, VALIDATED) for m in methods}))
     present = [name for name in SETTINGS if any(row["setting"] == name for row in rows)]
     content = {
         **facts_of_run,

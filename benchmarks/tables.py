@@ -96,10 +96,13 @@ def means(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
     shown = [name for name in columns if values(rows, name)]
     lines = []
     for title in titles(rows):
-        chosen = select(rows, title=title)
-        cells = [cell(values(chosen, n), COLUMNS[n][1], "+" if n == "gain" else "") for n in shown]
-        lines.append([title, *cells])
+        lines.append([title, *figure_cells(select(rows, title=title), shown)])
     return table(["method", *(COLUMNS[name][0] for name in shown)], lines)
+
+
+def figure_cells(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Mean ± SD of one method's figures, a cell for each column."""
+    return [cell(values(rows, name), COLUMNS[name][1], "+" if name == "gain" else "") for name in columns]
 
 
 def spectra(rows: Sequence[Row]) -> list[str]:
@@ -204,7 +207,7 @@ def learning(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
         for title, curve in trained.items()
     ]
     head = ["method", "steps", *(f"{part} of {most}" for part in range(1, most + 1))]
-    return ["### Validation PSNR in the course of training, dB", "", note, "", *table(head, lines), ""]
+    return ["", "### Validation PSNR in the course of training, dB", "", note, "", *table(head, lines), ""]
 
 
 def per_subject(rows: Sequence[Row]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from study import select
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["2x2 (1,2,2)", "5x5 (1,5,5)"]
@@ -33,11 +34,6 @@ def tables_of(output: Path) -> dict[str, bytes]:
     return {name: (output / name).read_bytes() for name in ("quality.md", "per_subject.csv", "quality.json")}
 
 
-def _is(row: dict[str, object], method: str, setting: str) -> bool:
-    wanted = {"method": method, "setting": setting, "variant": "", "region": "head"}
-    return all(row[key] == value for key, value in wanted.items())
-
-
 def test_trains_a_peer_judges_and_measures_nothing_twice(tiny_cohort: Path, tmp_path: Path) -> None:
     text = good(quality(tiny_cohort, tmp_path, "--train", "--only", "srcnn", *LIGHT))
     assert (tmp_path / "train" / "srcnn" / "model.pt").is_file()
@@ -54,7 +50,8 @@ def test_trains_a_peer_judges_and_measures_nothing_twice(tiny_cohort: Path, tmp_
     assert {row["setting"] for row in content["rows"] if row["method"] == "srcnn"} == {SETTINGS[0]}, "a 2x2 specialist"
     card = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "card.py"), str(tmp_path / "quality.json")]
     printed = subprocess.run(card, capture_output=True, text=True, check=True).stdout
-    gain = np.mean([row["gain"] for row in content["rows"] if _is(row, "srcnn", SETTINGS[0])])
+    judged = select(content["rows"], method="srcnn", setting=SETTINGS[0], variant="", region="head")
+    gain = np.mean([row["gain"] for row in judged])
     assert f"| SRCNN-3D 9-1-5, 64-32 |  | {gain:+.2f} |" in printed
     assert "| 5x5 (1,5,5) | cubic B-spline |" in printed
     first = tables_of(tmp_path)
