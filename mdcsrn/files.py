@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -78,6 +79,26 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file that a user's other software wrote, whatever its encoding and line ends.
+
+    UTF-8 with or without a byte-order mark, UTF-16 with one, else Latin-1, in which every byte is a character. Any
+    line end becomes a line feed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:

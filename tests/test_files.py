@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mdcsrn.errors import ConfigError, OutputError
-from mdcsrn.files import atomic_path, atomic_write_bytes, atomic_write_text, read_mapping, sha256
+from mdcsrn.files import atomic_path, atomic_write_bytes, atomic_write_text, read_mapping, read_text, sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,3 +141,11 @@ def test_read_mapping(tmp_path):
             read_mapping(path)
     with pytest.raises(ConfigError, match="absent"):
         read_mapping(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_of_other_software_reads_the_same(tmp_path, encoding, end):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(f"name\tage{end}Zoë\t30{end}".encode(encoding))
+    assert read_text(path) == "name\tage\nZoë\t30\n"
