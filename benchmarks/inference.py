@@ -24,12 +24,12 @@ import torch
 from machine import ALLOCATOR, allocator_environment, machine
 
 from mdcsrn.inference.backends.pick import psnr
-from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.measure import Job, flops_per_voxel, measure, measure_apart, synthetic_head, watch
 from mdcsrn.inference.models import find_model
 from mdcsrn.kspace import DegradationSpec, degrade, resample_grid
 from mdcsrn.kspace.degradation import percentile
 from mdcsrn.networks import MDCSRN, load_weights, save_weights
+from mdcsrn.processor import usable_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 SCAN = ROOT.parent / "shared" / "data" / "t1w" / "train" / "saganon-3y_T1w.nii.gz"

@@ -16,6 +16,7 @@ import torch
 from cohort import make_datalist
 from contestants import BUNDLE, ROOT
 from judge import Case, How, restore
+from machine import resolved
 from settings import SETTINGS
 from tables import table
 from torch import Tensor, nn
@@ -38,12 +39,12 @@ def main() -> None:
     parser.add_argument("--section", default="validation")
     parser.add_argument("--subjects", type=int, help="only the first so many")
     parser.add_argument("--setting", default=SETTING, choices=SETTINGS, metavar="SETTING")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "quality", help="where the datalist is made")
     options = parser.parse_args()
     networks = {path: load_weights(path).requires_grad_(False) for path in options.weights}
     datalist = make_datalist(options.data.resolve(), options.output.resolve())
-    how, lines = How(options.precision), []
+    how, lines = How(resolved(options.precision)), []
     for entry in load_datalist(datalist, options.section)[: options.subjects]:
         case = Case(torch.from_numpy(read_volume(Path(entry["image"])).array), SETTINGS[options.setting])
         brightness = float(case.reference[case.regions["head"]].median() / case.peak)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from machine import machine
+from machine import machine, resolved
 from monai.bundle import ConfigParser
 
 from mdcsrn.engines import WGANGPTrainer
@@ -49,7 +49,8 @@ def main() -> None:
         knobs |= {"datalist": str(Path(arguments.datalist).resolve())} if arguments.datalist else {}
         config.update(knobs)
         names = ("patch_size", "batch_size", "num_workers", "streams", "patches_per_volume", "volumes_per_group")
-        setting = {name: config.get_parsed_content(name) for name in names} | {"precision": config["precision"]}
+        setting = {name: config.get_parsed_content(name) for name in names}
+        setting |= {"precision": resolved(config["precision"])}
         figures: dict[str, Any] = {"machine": machine(), "setting": setting}
         loader = config.get_parsed_content("train#dataloader")
         figures["loader"], batches = time_loader(loader, config.get_parsed_content("train#dataset"), arguments.groups)

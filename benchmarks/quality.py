@@ -23,7 +23,7 @@ import yaml
 from cohort import make_datalist, series_of
 from contestants import BOARD, BUNDLE, CONTESTANTS, DONE, ROOT, WEIGHTS, train
 from judge import FIGURES, How, Method, baseline_methods, judge, reference_facts
-from machine import machine
+from machine import machine, resolved
 from settings import SETTINGS, SPECIALIST
 from study import Row, make_rows, signed_ranks
 from tables import learning, markdown, per_subject
@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-shipped", action="store_true", help="leave the weights of the bundle out")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", default=list(SETTINGS),
                         help="; ".join(SETTINGS))  # fmt: skip
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--backend", default="auto", help="of mDCSRN")
     parser.add_argument("--max-memory", type=float, default=8.0, help="GiB for a network")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "quality")
@@ -80,7 +80,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=", ".join(CONTESTANTS))
     training.add_argument("--steps-scale", type=float, default=1.0, help="of every contestant's steps")
     training.add_argument("--knob", nargs="+", default=[], metavar="NAME=VALUE", help="of the training config")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.precision = resolved(options.precision)
+    return options
 
 
 def networks(options: argparse.Namespace, trained: Path) -> list[Method]:

@@ -51,9 +51,9 @@ def command(
     Each row is a process of its own: the network over the whole volume without overlap, compiling apart, the most
     memory that the process held, and the PSNR to the float32 result. FILE is a scan to use instead of a synthetic head.
     """
-    from mdcsrn.inference.backends.processor import usable_threads
     from mdcsrn.inference.measure import Job, machine, synthetic_head
     from mdcsrn.inference.models import find_model
+    from mdcsrn.processor import usable_threads
 
     weights = find_model(bundle, model).path
     count = threads or usable_threads()

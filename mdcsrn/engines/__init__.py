@@ -2,7 +2,8 @@
 
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
-from mdcsrn.engines.handlers import ProgressLine, WeightsSaver, every
+from mdcsrn.engines.handlers import WeightsSaver, every
+from mdcsrn.engines.progress import ProgressLine
 from mdcsrn.engines.rates import parameter_groups
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step

@@ -75,6 +75,16 @@ def broadcast(module: nn.Module) -> None:
             dist.broadcast(tensor.data, 0)
 
 
+def same_choice(index: int) -> int:
+    """Rank 0's `index`, for a choice by measurement that every process must make alike."""
+    if world_size() == 1:
+        return index
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    chosen = torch.tensor(index, device=device)
+    dist.broadcast(chosen, 0)
+    return int(chosen)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes; a no-op in one process."""
     _average([p.grad for p in parameters if p.grad is not None])

@@ -1,15 +1,13 @@
-"""Handlers of a training run: weights files at each validation, and a progress bar."""
+"""Handlers of a training run: weights files at each validation, and filters of events."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 
 from mdcsrn.engines import distributed
 from mdcsrn.engines.checkpoint import remove_leftovers
@@ -75,13 +73,3 @@ def every(steps: int) -> Callable[[Engine, int], bool]:
         return engine.state.iteration % steps == 0
 
     return passes
-
-
-class ProgressLine:
-    """Ignite's progress bar with the step's losses; none where the error stream is not a terminal."""
-
-    def attach(self, trainer: WGANGPTrainer) -> None:
-        """Show one bar an epoch, from the first process."""
-        if distributed.rank() == 0 and sys.stderr.isatty():
-            bar = ProgressBar(persist=False, desc="training")
-            bar.attach(trainer, output_transform=lambda output: {output["step"]: output["loss"]})

@@ -66,6 +66,21 @@ class Schedule:
         within_cycles = number < self.extra_every * cycle
         return Step.ADVERSARIAL if within_cycles and number % cycle == cycle - 1 else Step.CRITIC
 
+    def count(self, first: int, end: int) -> dict[Step, int]:
+        """How many of the steps `first` to `end` - 1 are of each kind."""
+        before, until = self._counts(first), self._counts(end)
+        return {kind: until[kind] - before[kind] for kind in Step}
+
+    def _counts(self, number: int) -> dict[Step, int]:
+        """Kinds of the first `number` steps, without walking through them: a schedule may have a million."""
+        voxel = min(number, self.voxel_steps) if self.adversarial_steps else number
+        cycle = self.critic_per_generator + 1
+        blocks, within = divmod(
+            max(0, number - voxel - self.critic_warmup), self.extra_every * cycle + self.extra_critic_steps
+        )
+        adversarial = blocks * self.extra_every + min(within // cycle, self.extra_every)
+        return {Step.VOXEL: voxel, Step.CRITIC: number - voxel - adversarial, Step.ADVERSARIAL: adversarial}
+
     def epochs(self, epoch_length: int) -> int:
         """Epochs of `epoch_length` steps that hold the whole schedule; the last one is filled up."""
         return math.ceil(self.total_steps / epoch_length)

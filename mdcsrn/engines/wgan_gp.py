@@ -23,7 +23,7 @@ from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
 from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
-from mdcsrn.networks.precision import autocast, check_precision
+from mdcsrn.networks.precision import AUTO, PRECISIONS, autocast, check_precision, resolve_precision
 from mdcsrn.networks.weights import load_network, network_state
 
 
@@ -49,8 +49,9 @@ class WGANGPTrainer(Trainer):
         penalty_weight: weight of the gradient penalty, >= 0.
         average: moving average of the generator (:func:`mdcsrn.engines.moving_average`), to be validated and saved;
             None makes one with decay 0.999.
-        precision: ``float32`` or ``bfloat16`` (autocast of the generator; the critic stays in float32, since a
-            bfloat16 score has too few digits for the distance, and so does the penalty's double backward).
+        precision: ``auto``, ``float32`` or ``bfloat16``, of the generator; the critic stays in float32, as a bfloat16
+            score has too few digits for the distance, and so does the penalty's double backward. ``auto`` is decided
+            at the first step (:func:`mdcsrn.networks.precision.resolve_precision`) and kept by a resumed run.
         max_gradient_norm: gradients of the generator are clipped to this 2-norm; None: not clipped.
         conditional: give the critic the low-resolution patch as second channel.
         channels_last: memory layout of networks and batches; faster on most processors.
@@ -105,6 +106,7 @@ class WGANGPTrainer(Trainer):
         self.voxel_loss = voxel_loss if voxel_loss is not None else nn.L1Loss()
         self.adversarial_weight, self.penalty_weight = adversarial_weight, penalty_weight
         self.precision, self.max_gradient_norm = check_precision(precision), max_gradient_norm
+        self._computed_in: str | None = None  # what `precision` came to, from the first step on
         super().__init__(
             device=device,
             max_epochs=max_epochs or schedule.epochs(epoch_length),
@@ -187,7 +189,7 @@ class WGANGPTrainer(Trainer):
             ``generator_loss``, ``voxel_loss``, ``adversarial_loss`` (where it applies), ``generator_gradient_norm``.
         """
         self.generator.train()
-        with self._autocast():
+        with self._autocast(image):
             output = self.generator(image)
         voxel = self.voxel_loss(output.float(), label)
         loss, parts = voxel, {"voxel_loss": voxel.item()}
@@ -204,7 +206,7 @@ class WGANGPTrainer(Trainer):
     def _generate_detached(self, image: Tensor) -> Tensor:
         """Fakes for the critic: evaluation mode, so that BatchNorm statistics stay, and no graph."""
         self.generator.eval()
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(image):
             return self.generator(image).float()
 
     def _score(self, patch: Tensor, image: Tensor) -> Tensor:
@@ -233,8 +235,18 @@ class WGANGPTrainer(Trainer):
                 remedy="the last checkpoint is good: lower the learning rate, or train in float32, and run again",
             )
 
-    def _autocast(self) -> torch.autocast:
-        return autocast(self.state.device.type, self.precision)
+    def _choose_precision(self, image: Tensor) -> str:
+        chosen = resolve_precision(self.precision, self.generator, image, training=True)
+        if self.precision == AUTO:
+            names = list(PRECISIONS)
+            chosen = names[distributed.same_choice(names.index(chosen))]
+            self.logger.info(f"precision auto: this run computes in {chosen}")
+        return chosen
+
+    def _autocast(self, image: Tensor) -> torch.autocast:
+        if self._computed_in is None:
+            self._computed_in = self._choose_precision(image)
+        return autocast(self.state.device.type, self._computed_in)
 
     def _to_device(self, patch: Tensor) -> Tensor:
         return patch.to(self.state.device, torch.float32, non_blocking=True).contiguous(
@@ -245,6 +257,7 @@ class WGANGPTrainer(Trainer):
         """Everything that a run needs to go on as if it had not stopped; tensors and plain values."""
         state: dict[str, Any] = {
             "seed": self.seed,
+            "precision": self._computed_in or self.precision,
             "generator": network_state(self.generator),
             "critic": network_state(self.critic),
             "average": self.average.state_dict(),
@@ -277,6 +290,9 @@ class WGANGPTrainer(Trainer):
             for name in ("generator_scheduler", "critic_scheduler"):
                 if getattr(self, name) is not None:
                     getattr(self, name).load_state_dict(state[name])
+            if self.precision == AUTO:  # else the user's word; a checkpoint of an older version does not say
+                known = state.get("precision")
+                self._computed_in = known if known in PRECISIONS else None
             self.state.iteration = int(state["iteration"])
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{source} does not fit this run", got=f"{type(error).__name__}: {error}") from error

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.tiling import plan_core, plan_tiles
-from mdcsrn.networks.precision import autocast, check_precision
+from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
 
 GIB = 1 << 30
 
@@ -25,7 +25,8 @@ class ExactTiledInferer(Inferer):
         max_memory: GiB that one tile's activations may take; the tile is planned from it.
         core: edge lengths of a tile's core instead of a plan from memory, or None.
         margin: receptive field to each side; None: the network's own `margin`.
-        precision: ``float32`` or ``bfloat16`` (autocast).
+        precision: ``auto``, ``float32`` or ``bfloat16`` (autocast); ``auto`` is decided at the first volume, see
+            :func:`mdcsrn.networks.precision.resolve_precision`.
         progress: show a progress bar.
     """
 
@@ -42,6 +43,7 @@ class ExactTiledInferer(Inferer):
             raise ConfigError("max_memory is in GiB", got=max_memory, allowed="> 0")
         self.max_memory, self.core, self.margin = max_memory, core, margin
         self.precision, self.progress = check_precision(precision), progress
+        self._computed_in: str | None = None  # what `precision` came to, from the first volume on
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Run the network.
@@ -77,7 +79,9 @@ class ExactTiledInferer(Inferer):
 
     def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
         tile = tile.to(memory_format=torch.channels_last_3d)  # the faster layout; contiguous() leaves one channel as is
-        with autocast(tile.device.type, self.precision):
+        if self._computed_in is None:
+            self._computed_in = resolve_precision(self.precision, lambda x: network(x, *args, **kwargs), tile)
+        with autocast(tile.device.type, self._computed_in):
             return network(tile, *args, **kwargs).float()
 
     def _max_voxels(self, inputs: Tensor, network: Callable[..., Tensor]) -> int:

@@ -23,8 +23,8 @@ from mdcsrn.inference.backends import Backend, backend
 from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.pick import Attempt, Choice
-from mdcsrn.inference.backends.processor import peak_gflops, usable_threads
 from mdcsrn.networks import MDCSRN, load_weights
+from mdcsrn.processor import peak_gflops, usable_threads
 
 WINDOW, OVERLAP = 64, 0.25  # of the baseline: MONAI's sliding window
 
@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         kind: ``baseline`` (eager float32 under MONAI's sliding window), ``engine``, or ``peak``: GFLOP/s of the
-            machine by precision, see :func:`mdcsrn.inference.backends.processor.peak_gflops`.
+            machine by precision, see :func:`mdcsrn.processor.peak_gflops`.
         volume: ``.npy`` file, float32 (D, H, W), divided by its 99.9th percentile.
         weights: file of weights.
         threads: of the processor.
@@ -223,7 +223,7 @@ def synthetic_head(shape: tuple[int, int, int], seed: int = 0) -> Tensor:
 
 def machine() -> dict[str, Any]:
     """What a figure was measured on, as plain values."""
-    from mdcsrn.inference.backends.processor import features
+    from mdcsrn.processor import features
 
     name = "unknown processor"
     if Path("/proc/cpuinfo").is_file():

@@ -119,7 +119,7 @@ def test_a_machine_reaches_the_engine(fragment: str, overrides: Callable, small:
     parser.update({"num_workers": 0, "patch_size": 16})
     parser.parse(True)
     trainer = parser.get_parsed_content("train#trainer")
-    assert trainer.precision == values["precision"]
+    assert trainer.precision == "auto"  # whatever the processor: no fragment of a machine decides it
     for key in ("voxel_steps", "critic_warmup", "adversarial_steps", "critic_per_generator", "extra_critic_steps"):
         if key in values:
             assert getattr(trainer.schedule, key) == values[key]

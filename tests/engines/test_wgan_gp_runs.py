@@ -93,3 +93,22 @@ def test_a_complete_run_returns_at_once(make_trainer: Make, make_loader: type, t
     assert seen == []
     assert isinstance(trainer.generator, MDCSRN)
     assert trainer.state.iteration == 4
+
+
+def test_a_resumed_run_computes_in_the_precision_that_it_began_with(
+    make_trainer: Make, make_loader: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``auto`` goes by the clock: a second measurement must not turn a run over in its middle."""
+    sampler = SampleStream(2)
+
+    def run(faster: str, steps: int) -> WGANGPTrainer:
+        monkeypatch.setattr("mdcsrn.engines.wgan_gp.resolve_precision", lambda *_, **__: faster)
+        checkpoints = TrainingCheckpoints(tmp_path, sampler, every=1)
+        trainer = make_trainer(
+            Schedule(steps, adversarial_steps=0), make_loader(sampler), checkpoints=checkpoints, precision="auto"
+        )
+        trainer.run()
+        return trainer
+
+    assert run("float32", 5).training_state()["precision"] == "float32"
+    assert run("bfloat16", 10).training_state()["precision"] == "float32"

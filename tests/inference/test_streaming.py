@@ -22,7 +22,7 @@ from mdcsrn.kspace.degradation import percentile
 from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
 
-REACHED = 1e-5  # of the largest output; 1e-4 is promised, and rounding left 4e-6 at most in 800 draws
+REACHED = 2e-6  # of the largest sum; 1e-4 of the output is promised, and rounding left 3e-7 at most in 135 draws
 MOST = 20_000  # voxels of a drawn volume
 
 axis_sizes = st.one_of(st.integers(1, 97), st.sampled_from([1, 2, 3, 4, 5, 96, 97]))
@@ -50,9 +50,20 @@ def eager(slab: SlabMDCSRN, example: tuple[Tensor, ...], small: tuple[Tensor, ..
     return backend("eager").compile(slab, example, "float32", small=small)
 
 
-def difference(result: Tensor, reference: Tensor) -> float:
-    """Largest difference over the largest output."""
-    return float((result - reference).abs().max()) / max(float(reference.abs().max()), 1e-30)
+def difference(result: Tensor, reference: Tensor, scale: float) -> float:
+    """Largest difference over the largest sum of magnitudes: an output may be what is left of terms that cancel."""
+    return float((result - reference).abs().max()) / max(scale, 1e-30)
+
+
+def summed(network: MDCSRN, low: Tensor) -> float:
+    """Largest sum of magnitudes that the last convolution, and the residual, add up; `low` is (N, c, D, H, W)."""
+    seen = []
+    hook = network.recon.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        network(low)
+        hook.remove()
+        largest = torch.nn.functional.conv3d(seen[0].abs(), network.recon.weight.abs()).max()
+    return float(largest) + network.residual * float(low.abs().max())
 
 
 def whole(network: MDCSRN, low: Tensor, region: Tensor) -> Tensor:
@@ -89,7 +100,7 @@ def test_any_route_gives_the_whole(random_network, size, way, more, seed) -> Non
     with torch.inference_mode():
         reference = network.features(low[None])[0].movedim(1 + run, 1)
     inside, result = slice(*depth), result.movedim(1 + run, 1)
-    assert difference(result[:, inside], reference[:, inside]) <= REACHED
+    assert difference(result[:, inside], reference[:, inside], summed(network, low[None])) <= REACHED
     assert not bool(result[:, : depth[0]].any()), "nothing outside the kept parts"
     assert not bool(result[:, depth[1] :].any()), "nothing outside the kept parts"
     assert sum(computed) == route.computed(margin), "progress tells all that was computed, and nothing else was"
@@ -126,7 +137,7 @@ def test_the_engine_gives_the_whole(random_network, size, residual, factor, shap
             break
         except TooLittleMemory:
             memory *= 2
-    assert difference(result, whole(network, low, region)) <= REACHED
+    assert difference(result, whole(network, low, region), summed(network, low[None, None])) <= REACHED
     assert torch.equal(result[~region], low[~region]), "outside the region the input stays, to the last bit"
     assert bool(torch.isfinite(result).all())
 
@@ -136,7 +147,7 @@ def test_the_largest_volume(random_network, factor) -> None:
     network = random_network(2, 2, 2, space_to_depth=factor)
     low, region = random((97, 97, 97), 0), torch.ones(97, 97, 97, dtype=torch.bool)
     result = Engine(network, "eager", "float32").run(low, region)
-    assert difference(result, whole(network, low, region)) <= REACHED
+    assert difference(result, whole(network, low, region), summed(network, low[None, None])) <= REACHED
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
@@ -148,7 +159,7 @@ def test_through_other_backends_in_float32(random_network, name, factor) -> None
     for shape, planes in (((1, 1, 1), None), ((19, 33, 26), 5), ((45, 8, 17), None)):
         low, region = random(shape, 1), some_region("box" if min(shape) > 3 else "all", shape, 0)
         result = Engine(network, name, "float32", planes=planes, threads=1).run(low, region)
-        assert difference(result, whole(network, low, region)) <= REACHED
+        assert difference(result, whole(network, low, region), summed(network, low[None, None])) <= REACHED
 
 
 @pytest.fixture(scope="module")
@@ -165,13 +176,16 @@ def test_the_real_weights_on_a_real_head(head, planes) -> None:
     region = head_region(head)
     assert 0 < float(region.float().mean()) < 1
     engine = Engine(network, "eager", "float32", planes=planes)
-    assert difference(engine.run(head, region), whole(network, head, region)) <= REACHED
+    assert (
+        difference(engine.run(head, region), whole(network, head, region), summed(network, head[None, None])) <= REACHED
+    )
 
 
 def test_the_real_weights_on_a_thin_volume(head) -> None:
     network, low = find_model().network, head[:5, 20:27, :1].contiguous()
     region = torch.ones(low.shape, dtype=torch.bool)
-    assert difference(Engine(network, "eager", "float32").run(low, region), whole(network, low, region)) <= REACHED
+    result = Engine(network, "eager", "float32").run(low, region)
+    assert difference(result, whole(network, low, region), summed(network, low[None, None])) <= REACHED
 
 
 @pytest.mark.parametrize("name", ["openvino", "eager"])

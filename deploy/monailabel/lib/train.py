@@ -203,7 +203,7 @@ def _device(value: Any) -> str:
 def _knob(key: str, value: Any, default: Any) -> Any:
     """A value of the kind that the config has; its range is the training's own affair."""
     if isinstance(default, str):
-        return _choice(key, value, ["float32", "bfloat16"])
+        return _choice(key, value, ["auto", "float32", "bfloat16"])
     fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
     if not fine or (isinstance(default, int) and value != int(value)):
         raise ConfigError(f"parameter {key}", got=value, allowed=f"a number like {default}")

@@ -11,8 +11,8 @@ from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors, as_tuple, threads_of
 from mdcsrn.inference.backends.eager import channels_last, last
-from mdcsrn.inference.backends.processor import has_bfloat16
 from mdcsrn.networks.precision import autocast
+from mdcsrn.processor import has_bfloat16
 
 
 class CompileBackend(Backend):

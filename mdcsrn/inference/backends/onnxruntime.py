@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
-from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
+from mdcsrn.processor import usable_threads
 
 
 class OnnxRuntimeBackend(Backend):

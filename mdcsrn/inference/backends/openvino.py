@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
-from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
+from mdcsrn.processor import has_bfloat16, usable_threads
 
 if TYPE_CHECKING:
     import openvino
@@ -47,7 +47,9 @@ class OpenVinoBackend(Backend):
     def precisions(self) -> tuple[str, ...]:
         """What the plugin says of this processor; ``int8`` with a calibration set only."""
         able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        found = {"float32"} | ({"bfloat16"} if "BF16" in able else set()) | ({"float16"} if "FP16" in able else set())
+        found = {"float32"} | ({"float16"} if "FP16" in able else set())
+        if "BF16" in able and has_bfloat16():  # the plugin looks at the processor, not at what oneDNN is allowed
+            found.add("bfloat16")
         if self.calibrate is not None and importlib.util.find_spec("nncf") is not None:
             found.add("int8")
         return tuple(precision for precision in PRECISIONS if precision in found)

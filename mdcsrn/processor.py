@@ -25,13 +25,16 @@ def features() -> tuple[str, ...]:
 
 @functools.cache
 def has_bfloat16() -> bool:
-    """True where the processor multiplies bfloat16 rather than emulating it."""
-    if features():
-        return any(name in features() for name in ("avx512_bf16", "amx_bf16"))
+    """True where convolutions multiply bfloat16 rather than emulating it.
+
+    The processor must be able to, and oneDNN must be allowed to: ``ONEDNN_MAX_CPU_ISA=AVX2`` pretends an older one.
+    """
     try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
     except (AttributeError, RuntimeError):
         return False
+    return not features() or any(name in features() for name in ("avx512_bf16", "amx_bf16"))
 
 
 def usable_threads() -> int:
