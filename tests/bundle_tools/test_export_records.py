@@ -17,13 +17,16 @@ from mdcsrn.bundle.forms import FORMS
 from mdcsrn.cli.main import main
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.networks import MDCSRN, save_weights
+from mdcsrn.processor import has_bfloat16
+
+NATIVE = pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply bfloat16")
 
 
 @pytest.mark.parametrize(
     ("name", "precision", "least"),
     [
-        ("torchscript", "bfloat16", 35),
-        pytest.param("pt2", "bfloat16", 35, marks=pytest.mark.long),
+        pytest.param("torchscript", "bfloat16", 35, marks=NATIVE),
+        pytest.param("pt2", "bfloat16", 35, marks=[NATIVE, pytest.mark.long]),
         ("openvino", "float16", 50),
     ],
 )

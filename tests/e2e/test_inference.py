@@ -18,6 +18,7 @@ import torch
 from mdcsrn.engines import save_weights
 from mdcsrn.kspace import DegradationSpec, certify
 from mdcsrn.networks import MDCSRN
+from mdcsrn.processor import has_bfloat16
 
 SHAPE = (23, 30, 27)
 
@@ -69,7 +70,7 @@ def test_the_units_of_the_input_are_those_of_the_output(
     save(array, tmp_path / "in" / "a.nii.gz")
     save(1000 * array, tmp_path / "in" / "b.nii")
     save(np.rint(array).astype(np.int16), tmp_path / "in" / "integer.nii.gz")
-    done = infer(tmp_path / "in")
+    done = infer(tmp_path / "in", "--precision=float32")
     assert done.code == 0, done.err
     assert files(tmp_path / "out") == ["a_sr.nii.gz", "b_sr.nii.gz", "integer_sr.nii.gz"]
     a, b, integer = (values(tmp_path / "out" / f"{name}_sr.nii.gz") for name in ("a", "b", "integer"))
@@ -93,17 +94,22 @@ def test_a_folder_keeps_its_structure(
         assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
 
 
-def test_tiles_precision_and_postfix_are_knobs(
-    infer: Callable, make_head: Callable, save: Callable, tmp_path: Path
-) -> None:
+def test_tiles_and_postfix_are_knobs(infer: Callable, make_head: Callable, save: Callable, tmp_path: Path) -> None:
     source = save(make_head((40, 33, 35)), tmp_path / "head.nii.gz")
-    whole = infer(source, "--output_postfix=whole")
-    tiled = infer(source, "--output_postfix=tiled", "--max_memory=0.0048")
-    half = infer(source, "--output_postfix=half", "--precision=bfloat16")
-    assert [whole.code, tiled.code, half.code] == [0, 0, 0], tiled.err + half.err
-    a, b, c = (values(tmp_path / "out" / f"head_{name}.nii.gz") for name in ("whole", "tiled", "half"))
+    whole = infer(source, "--output_postfix=whole", "--precision=float32")
+    tiled = infer(source, "--output_postfix=tiled", "--precision=float32", "--max_memory=0.0048")
+    assert [whole.code, tiled.code] == [0, 0], whole.err + tiled.err
+    a, b = (values(tmp_path / "out" / f"head_{name}.nii.gz") for name in ("whole", "tiled"))
     assert np.abs(a - b).max() <= 1e-4 * np.abs(a).max()
-    assert 1e-6 < np.abs(a - c).max() / np.abs(a).max() <= 0.02
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply bfloat16")
+def test_precision_is_a_knob(infer: Callable, make_head: Callable, save: Callable, tmp_path: Path) -> None:
+    source = save(make_head((40, 33, 35)), tmp_path / "head.nii.gz")
+    runs = [infer(source, f"--output_postfix={name}", f"--precision={name}") for name in ("float32", "bfloat16")]
+    assert [run.code for run in runs] == [0, 0], runs[1].err
+    full, half = (values(tmp_path / "out" / f"head_{name}.nii.gz") for name in ("float32", "bfloat16"))
+    assert 1e-6 < np.abs(full - half).max() / np.abs(full).max() <= 0.02
 
 
 def test_the_degradation_decides_what_is_put_back(
@@ -168,7 +174,7 @@ def test_a_large_head_within_eight_gib(
     save_weights(tmp_path / "b1.pt", network)
     measured = numpy_low_pass(make_head(LONG_SHAPE), (1, 2, 2))
     source = save(measured, tmp_path / "head.nii.gz", OBLIQUE_FLIPPED)
-    options = ["--network_def#blocks=1", f"--checkpoint={tmp_path / 'b1.pt'}", "--precision=bfloat16"]
+    options = ["--network_def#blocks=1", f"--checkpoint={tmp_path / 'b1.pt'}", "--precision=auto"]
     config = ("run", "--config_file", "configs/inference.yaml")
     done = run_bundle(*config, f"--input={source}", f"--output_dir={tmp_path / 'out'}", *options, seconds=1500)
     assert done.code == 0, done.err

@@ -34,7 +34,7 @@ def test_sr_beats_zero_filling(
     scale = percentile(low, 99.9)
     network = load_weights(path)
     with torch.no_grad():
-        raw = ExactTiledInferer(max_memory=3.0, precision="bfloat16")((low / scale)[None, None], network)[0, 0] * scale
+        raw = ExactTiledInferer(max_memory=3.0, precision="auto")((low / scale)[None, None], network)[0, 0] * scale
     restored = project(raw, low, spec)
     mask, peak = head_mask(reference), data_range(reference)
     assert psnr(restored, reference, peak, mask) > psnr(low, reference, peak, mask)
