@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.errors import DataError
+from mdcsrn.ziplayout import layout_problem
 
 MOST_FILES = 2000
 MOST_BYTES = 4 * 2**30  # of all files, unpacked
@@ -123,6 +124,10 @@ def _of_folder(found: Contents, leave_out: frozenset[str]) -> Iterator[tuple[str
 
 def _of_zip(found: Contents) -> Iterator[tuple[str, int]]:
     try:
+        with open(found.source, "rb") as stream:
+            problem = layout_problem(stream)
+        if problem is not None:
+            found.findings.append(Finding("archive", found.source.name, problem))
         archive = zipfile.ZipFile(found.source)
     except Exception as error:  # damaged directories fail in many ways
         raise DataError(f"cannot read {found.source}", got=str(error)) from error
@@ -155,20 +160,7 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
             if problem is not None:
                 found.findings.append(Finding(problem[0], name, problem[1]))
         else:
-            problem_inside = _header_problem(archive, entry)
-            if problem_inside is not None:
-                found.findings.append(Finding("name", name, problem_inside))
-            else:
-                yield name, entry.file_size
-
-
-def _header_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str | None:
-    """A file has its name twice in a zip, and readers differ in which they take: both must be the same."""
-    try:
-        archive.open(entry).close()
-    except Exception as error:  # zipfile raises many kinds
-        return f"it cannot be opened: {error}"
-    return None
+            yield name, entry.file_size
 
 
 def _name_problem(name: str) -> tuple[str, str] | None:
