@@ -54,7 +54,7 @@ def screen(contents: Contents) -> list[Finding]:
                 findings += _weights(name, contents.read(name))
         except MdcsrnError as error:
             findings.append(Finding("parse" if suffix in CONFIGS else "weights", name, str(error)))
-    return [*findings, *_configurations(parsed)]
+    return [*findings, *configurations(parsed)]
 
 
 def _weights(name: str, content: bytes) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def _weights(name: str, content: bytes) -> Iterator[Finding]:
         yield Finding("weights", name, problem)
 
 
-def _configurations(parsed: Mapping[str, Any]) -> Iterator[Finding]:
+def configurations(parsed: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge all files together: any of them can be laid over another."""
     definitions: dict[str, list[Any]] = {}
     for value in parsed.values():
