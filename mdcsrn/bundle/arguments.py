@@ -19,10 +19,7 @@ from mdcsrn.bundle.reading import is_reference, parse
 
 Definitions = Mapping[str, Sequence[Any]]  # identifier of the top -> every value that a file gives it
 Problem = tuple[str, str]  # rule, reason
-READERS = {
-    *("ITKReader", "NibabelReader", "NrrdReader", "PILReader", "PydicomReader"),
-    *("itkreader", "nibabelreader", "nrrdreader", "pilreader", "pydicomreader", "mdcsrn.io.reader.NiftiReader"),
-}
+READERS = {"ITKReader", "NibabelReader", "NrrdReader", "PILReader", "PydicomReader", "mdcsrn.io.reader.NiftiReader"}
 WRITERS = {"ITKWriter", "NibabelWriter", "PILWriter", "mdcsrn.io.writer.AtomicNibabelWriter"}
 _MOST = 64  # values that a reference may have, over all files
 
