@@ -8,8 +8,8 @@ whoever had it could call it with other arguments.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from mdcsrn.bundle.arguments import Definitions, Problem, call_problems
 from mdcsrn.bundle.names import CALLABLES, VALUES, is_module, word_problem
@@ -47,12 +47,18 @@ class Scope:
     Attributes:
         aliases: of all imports of the bundle, each with its module.
         definitions: identifiers of the top, each with all values that files give it.
+        imports: texts of imports that are no part of the list, with what is wrong.
         variables: of the comprehensions around.
     """
 
     aliases: Mapping[str, str]
     definitions: Definitions
+    imports: Mapping[str, Problem] = field(default_factory=dict)
     variables: frozenset[str] = frozenset()
+
+    def within(self, variables: frozenset[str]) -> Scope:
+        """The same in a comprehension."""
+        return replace(self, variables=variables)
 
 
 def expression_problems(text: str, scope: Scope) -> list[Problem]:
@@ -63,7 +69,7 @@ def expression_problems(text: str, scope: Scope) -> list[Problem]:
         scope: of the whole bundle.
     """
     if is_import(text):
-        return [] if imported(text) else [("import", "not one import of one module")]  # see aliases_of
+        return [scope.imports[text]] if text in scope.imports else []
     tree = parse(text)
     if tree is None:
         return [("expression", "not an expression of at most 500 ASCII characters")]
@@ -72,22 +78,21 @@ def expression_problems(text: str, scope: Scope) -> list[Problem]:
     return sorted(set(_problems(tree, scope)))
 
 
-def aliases_of(texts: list[str]) -> tuple[dict[str, str], list[tuple[str, Problem]]]:
-    """Aliases of all imports, and the imports that are no part of the list: text and problem.
+def scope_of(texts: Iterable[str], definitions: Definitions) -> Scope:
+    """The scope of all files together: overlays use the imports of the file that they lie on.
 
-    Every file's are taken together: overlays use those of the file that they lie on.
+    Args:
+        texts: every ``$`` text of the bundle.
+        definitions: see :class:`Scope`.
     """
-    aliases, wrong = dict(GLOBALS), []
-    for text in texts:
-        pair = imported(text) if is_import(text) else None
-        if pair is None:
-            continue
-        alias, module = pair
+    aliases, wrong = dict(GLOBALS), {}
+    for text in filter(is_import, texts):
+        alias, module = imported(text) or ("", "")
         if not is_module(module):
-            wrong.append((text, ("import", f"import of {module}, which is not on the list of allowed modules")))
+            wrong[text] = ("import", "not an import of one module of the list of allowed modules")
         elif alias and (alias in BUILTINS or alias.startswith("_") or aliases.setdefault(alias, module) != module):
-            wrong.append((text, ("import", f"import under the name {alias}, which stands for something else")))
-    return aliases, wrong
+            wrong[text] = ("import", f"an import under the name {alias}, which stands for something else")
+    return Scope(aliases, definitions, wrong)
 
 
 def _problems(node: ast.AST, scope: Scope) -> Iterator[Problem]:
@@ -110,7 +115,7 @@ def _problems(node: ast.AST, scope: Scope) -> Iterator[Problem]:
         yield "expression", f"{type(node).__name__} is no part of the grammar"
 
 
-def _all(nodes: Iterator[ast.AST] | list[ast.AST | None] | list[ast.expr], scope: Scope) -> Iterator[Problem]:
+def _all(nodes: Iterable[ast.AST | None], scope: Scope) -> Iterator[Problem]:
     for node in nodes:
         if node is not None:
             yield from _problems(node, scope)
@@ -187,7 +192,7 @@ def _comprehension(node: ast.ListComp | ast.GeneratorExp, scope: Scope) -> Itera
         taken = {name for name in names if name.startswith("_") or name in BUILTINS or name in scope.aliases}
         if len(names) < len(targets) or taken or part.is_async:
             yield "expression", "a comprehension over something else than new names"
-        yield from _problems(part.iter, Scope(scope.aliases, scope.definitions, variables))
+        yield from _problems(part.iter, scope.within(variables))
         variables |= frozenset(names)
-        yield from _all(part.ifs, Scope(scope.aliases, scope.definitions, variables))
-    yield from _problems(node.elt, Scope(scope.aliases, scope.definitions, variables))
+        yield from _all(part.ifs, scope.within(variables))
+    yield from _problems(node.elt, scope.within(variables))

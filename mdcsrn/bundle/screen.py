@@ -11,7 +11,7 @@ from typing import Any
 
 from mdcsrn.bundle.arguments import READERS, WRITERS, Problem, argument_problem, call_problems
 from mdcsrn.bundle.contents import Contents
-from mdcsrn.bundle.expressions import Scope, aliases_of, expression_problems
+from mdcsrn.bundle.expressions import Scope, expression_problems, scope_of
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
 from mdcsrn.bundle.names import target, word_problem
@@ -65,20 +65,19 @@ def _weights(name: str, content: bytes) -> Iterator[Finding]:
 
 
 def configurations(parsed: Mapping[str, Any]) -> Iterator[Finding]:
-    """Judge all files together: any of them can be laid over another."""
+    """Judge configurations, all together: any of them can be laid over another.
+
+    Args:
+        parsed: file name -> its content as plain values.
+    """
     definitions: dict[str, list[Any]] = {}
     for value in parsed.values():
         for key, inner in value.items() if isinstance(value, dict) else ():
             definitions.setdefault(key.removeprefix("+"), []).append(inner)
-    aliases, wrong = aliases_of([text for value in parsed.values() for text in _texts(value)])
-    scope = Scope(aliases, definitions)
-    bad_imports = dict(wrong)
+    scope = scope_of([text for value in parsed.values() for text in _texts(value)], definitions)
     for name, value in parsed.items():
         for place, (rule, text) in _walk(value, "", scope):
             yield Finding(rule, f"{name}: {place}", text)
-        for text in sorted(set(_texts(value)) & bad_imports.keys()):
-            rule, reason = bad_imports[text]
-            yield Finding(rule, name, f"{reason} in {text[:80]!r}")
 
 
 def _texts(value: Any) -> Iterator[str]:
