@@ -1,7 +1,7 @@
 """What may be given to the callables of the allow-list: rules for arguments by name, however they are handed over.
 
-A rule holds for the name wherever it stands, since a key of another file (``loader#reader``, ``+loader``) can put it into
-any component: as keyword of a component, as key of a dictionary, and in an expression by keyword or position.
+A rule holds for the name wherever it stands, since a key of another file (``loader#reader``, ``+loader``) can put it
+into any component: as keyword of a component, as key of a dictionary, and in an expression by keyword or position.
 """
 
 from __future__ import annotations

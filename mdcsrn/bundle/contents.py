@@ -145,14 +145,10 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
     for entry in entries[: MOST_FILES + 1]:
         name = entry.filename.removeprefix(found.prefix)
         mode = entry.external_attr >> 16
-        if entry.orig_filename != entry.filename:
-            found.findings.append(Finding("name", name, "a name with a NUL or a separator of another system"))
-        elif stat.S_ISLNK(mode):
+        if stat.S_ISLNK(mode):
             found.findings.append(Finding("symlink", name, "a link: it may point out of the bundle"))
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             found.findings.append(Finding("special-file", name, "a device, pipe or socket"))
-        elif entry.flag_bits & 1:
-            found.findings.append(Finding("encrypted", name, "it cannot be looked into"))
         elif entry.file_size > 2**20 and entry.file_size > RATIO * max(entry.compress_size, 1):
             found.findings.append(Finding("bomb", name, f"{entry.file_size} bytes from {entry.compress_size}"))
         elif entry.is_dir():

@@ -17,8 +17,11 @@ from mdcsrn.bundle.reading import REFERENCES, imported, is_import, is_reference,
 
 MOST = 10**6  # a literal above it can only be meant to fill the memory
 GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}  # MONAI puts them into reach
-BUILTINS = frozenset("abs all any bool dict enumerate float int len list max min range reversed round set sorted str sum "
-                     "tuple zip".split())  # fmt: skip
+_FUNCTIONS = (
+    *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min, range, reversed, round, set, sorted, str),
+    *(sum, tuple, zip),
+)
+BUILTINS = frozenset(function.__name__ for function in _FUNCTIONS)
 METHODS = {"to": 1, "run": 0, "parameters": 0, "epochs": 1, "eval": 0}  # of references and results -> arguments
 ATTRIBUTES = frozenset({"module"})
 # Whole expressions that many bundles have and that the grammar would refuse for one of their words.
@@ -33,10 +36,10 @@ IDIOMS = {
     )
 }
 _MEANT = {"torch": "torch", "dist": "torch.distributed", "os": "os"}
+_REFUSED = (ast.Pow, ast.LShift)  # they fill the memory
 _PASSED_THROUGH = (
     *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple, ast.Subscript, ast.Slice),
-    *(ast.Load, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.UAdd, ast.Not, ast.And, ast.Or),
-    *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot),
+    *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context),
 )
 
 
@@ -108,8 +111,7 @@ def _problems(node: ast.AST, scope: Scope) -> Iterator[Problem]:
         yield from _comprehension(node, scope)
     elif isinstance(node, ast.Dict) and None not in node.keys:
         yield from _all([*node.keys, *node.values], scope)
-    elif isinstance(node, _PASSED_THROUGH):
-        yield from _repetition(node)
+    elif isinstance(node, _PASSED_THROUGH) and not isinstance(node, _REFUSED):
         yield from _all(ast.iter_child_nodes(node), scope)
     else:
         yield "expression", f"{type(node).__name__} is no part of the grammar"
@@ -130,12 +132,6 @@ def _constant(node: ast.Constant) -> Iterator[Problem]:
         yield "expression", f"a literal of type {type(value).__name__}"
     elif isinstance(value, int | float) and abs(value) > MOST:
         yield "expression", f"the number {value:.3g}"
-
-
-def _repetition(node: ast.AST) -> Iterator[Problem]:
-    """A product of products can fill the memory as well as one large literal does."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.BinOp):
-        yield "expression", "a product of a result"
 
 
 def _dotted(node: ast.AST, scope: Scope) -> str | None:
@@ -174,7 +170,7 @@ def _call(node: ast.Call, scope: Scope) -> Iterator[Problem]:
             yield from call_problems(full, node.args, names, scope.definitions)
         else:
             yield "expression", f"{full} is not on the list of allowed names"
-    elif isinstance(function, ast.Name) and function.id in BUILTINS and function.id not in scope.variables and not names:
+    elif isinstance(function, ast.Name) and function.id in BUILTINS - scope.variables and not names:
         return
     elif isinstance(function, ast.Attribute) and not names and METHODS.get(function.attr) == len(node.args):
         if not is_reference(function.value) and not isinstance(function.value, ast.Call):

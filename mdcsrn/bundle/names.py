@@ -1,7 +1,7 @@
 """The names that the configuration of a foreign bundle may use: an allow-list, since a config can call any of Python.
 
-Every name stands here by itself: what is not here is not judged. Left out is what can run a command, load a pickle, look
-another name up (``TorchVision``, ``PatchInferer``, ``FlexibleUNet``), take code (``Lambda``), reach the network
+Every name stands here by itself: what is not here is not judged. Left out is what can run a command, load a pickle,
+look another name up (``TorchVision``, ``PatchInferer``, ``FlexibleUNet``), take code (``Lambda``), reach the network
 (``PerceptualLoss``, ``MLFlowHandler``) or write text of the configuration's into a file of its choice
 (``LogfileHandler``). :mod:`mdcsrn.bundle.arguments` says what may be given to them.
 """
@@ -161,7 +161,7 @@ def find(full: str) -> Callable[..., Any]:
     """
     module, _, name = full.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module), name)
     except AttributeError as error:
         raise ImportError(f"{module} has no {name}") from error
 
@@ -174,5 +174,5 @@ def word_problem(text: str) -> str | None:
     return f"{text!r} names something of Python's" if root in _ROOTS else None
 
 
-_FILES = frozenset("csv gz json md nii pt png pth safetensors tsv txt yaml yml".split())
+_FILES = {"csv", "gz", "json", "md", "nii", "pt", "png", "pth", "safetensors", "tsv", "txt", "yaml", "yml"}
 _ROOTS = frozenset(sys.stdlib_module_names) | {module.split(".")[0] for module in MODULES}

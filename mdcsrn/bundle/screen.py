@@ -128,10 +128,11 @@ def _component(value: Mapping[str, Any], place: str, scope: Scope) -> Iterator[P
 def _key(key: str, value: Any, place: str) -> Iterator[Problem]:
     """Keys that mean something to MONAI."""
     last = re.split(r"#|::", key.removeprefix("+"))[-1]
+    merged = key.startswith("+") and isinstance(value, dict) and "_target_" in value
     if not (_KEY if place else _PATH).fullmatch(key):
         # The keys above a reference can become a part of it, and MONAI takes a path in a key for one.
         yield "key", "a key with characters that could become a part of an expression or of another place"
-    elif (last == "_target_" and last != key) or (key.startswith("+") and isinstance(value, dict) and "_target_" in value):
+    elif merged or (last == "_target_" and last != key):
         yield "target", "a _target_ that is put into what another file says"
     elif last == "_mode_" and value != "default":
         yield "mode", f"_mode_ is default, not {str(value)[:40]!r}: others open a debugger, or hand a class over"

@@ -162,6 +162,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
                          "pretrained": True}},
     "pretrained by reference": {"p": True, "x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0",
                                                  "pretrained": "@p"}},
+    "a download by default, by a long key": {"x": {"model_name": "efficientnet-b0"}, "x#_target_": "EfficientNetBN"},
     "pretrained in another file's place": {
         "x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": False},
         "x#pretrained": True},

@@ -221,7 +221,15 @@ pieces = st.sampled_from(
     ]
 )
 EVENTS: list[str] = []
-WATCHED = ("os.system", "subprocess.Popen", "os.posix_spawn", "socket.connect", "socket.getaddrinfo", "shutil.", "os.remove")
+WATCHED = (
+    "os.system",
+    "subprocess.Popen",
+    "os.posix_spawn",
+    "socket.connect",
+    "socket.getaddrinfo",
+    "shutil.",
+    "os.remove",
+)
 _HOOK: list[bool] = []
 
 

@@ -1,4 +1,4 @@
-"""The allow-list against the packages themselves: what a name of it is, and which of its arguments could name something."""
+"""The allow-list against the packages themselves: what its names are, and which arguments could name something."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from monai.bundle import ComponentLocator
 from mdcsrn.bundle.arguments import READERS, WRITERS, rule_of
 from mdcsrn.bundle.names import BARE, CALLABLES, VALUES, find, signature
 
-# Arguments of allowed callables that have no rule although they sound like a name, a place or code. Each was looked at in
-# MONAI 1.6.1, torch 2.13 and Ignite 0.5.5: they take callables, which are allowed ones, or text that is looked up in a
-# table of the package's own, printed, or opened for reading without pickles. What a new version adds fails here.
-LOOKED_AT = set(
-    """act_name backend base_dir collate_fn data_list_file_path data_root_dir datalist directed dropout_path_rate
-    epoch_event_writer folder_layout hash_as_key hash_func iteration_event_writer key_metric_name key_var_format load_path
-    loss_fn loss_function makedirs meta_key_postfix metric_cmp_fn metric_fn metric_name model_name module
-    multiprocessing_context name norm_name output_name_formatter output_postfixes parent path post_func profiles
-    savepath_in_metadict score_function select_fn separate_folder source source_key summary_writer tag_name
-    worker_init_fn""".split()
-)
+# Arguments of allowed callables that have no rule although they sound like a name, a place or code. Each was looked at
+# in MONAI 1.6.1, torch 2.13 and Ignite 0.5.5: they take callables, which are allowed ones, or text that is looked up in
+# a table of the package's own, printed, or opened for reading without pickles. What a new version adds fails here.
+_TEXT = """
+act_name backend base_dir collate_fn data_list_file_path data_root_dir datalist directed dropout_path_rate
+epoch_event_writer folder_layout hash_as_key hash_func iteration_event_writer key_metric_name key_var_format load_path
+loss_fn loss_function makedirs meta_key_postfix metric_cmp_fn metric_fn metric_name model_name module
+multiprocessing_context name norm_name output_name_formatter output_postfixes parent path post_func profiles
+savepath_in_metadict score_function select_fn separate_folder source source_key summary_writer tag_name worker_init_fn
+"""
+LOOKED_AT = set(_TEXT.split())
 SOUNDS_LIKE = re.compile(
     r"reader|writer|merger|pretrain|weights_|weight_path|download|url|pickle|hub|_cls|backend|module|func|_fn$|fn_|name$|"
     r"path|dir|file|folder|ext$|format|postfix|prefix|cache_dir|kwargs|layout|parent|source|hash|input$|datalist|context",

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from mdcsrn.bundle.check import check
 from mdcsrn.cli.main import main
 
+
 def rules(source: Path) -> set[str]:
     return {finding.rule for finding in check(source)}
 
