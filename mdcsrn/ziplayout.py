@@ -35,13 +35,13 @@ class _Entry:
     offset: int
 
 
-def layout_problem(stream: BinaryIO, *, one_folder: bool = False) -> str | None:
+def layout_problem(stream: BinaryIO, *, of_torch: bool = False) -> str | None:
     """Why two programs could see different files in a zip; None: they cannot.
 
     Args:
         stream: of a file, open for reading in binary and able to seek.
-        one_folder: every name must lie below the same folder, as ``torch.save`` writes them. Torch takes the folder of
-            the first name and does not tell upper from lower case.
+        of_torch: as ``torch.save`` writes it: every name lies below the same folder (torch takes that of the first),
+            and nothing is packed, so that it cannot grow. Without it, look at the stated sizes first: all is unpacked.
 
     Returns:
         A reason. Also refused: encryption, other methods than stored and deflated, files of 4 GiB and more, names that
@@ -49,8 +49,10 @@ def layout_problem(stream: BinaryIO, *, one_folder: bool = False) -> str | None:
     """
     try:
         entries, end = _directory(stream)
-        if one_folder and len({entry.name.partition(b"/")[:2] for entry in entries}) != 1:
+        if of_torch and len({entry.name.partition(b"/")[:2] for entry in entries}) != 1:
             raise _OtherwiseError("its files do not lie in one folder")
+        if of_torch and any(entry.agreed[1] != 0 for entry in entries):
+            raise _OtherwiseError("its files are packed, which torch.save does not do")
         place = 0
         for entry in sorted(entries, key=lambda entry: entry.offset):
             if entry.offset != place:

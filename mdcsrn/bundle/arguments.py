@@ -132,7 +132,8 @@ def fold(value: Any, definitions: Definitions, depth: int = 0) -> list[Any] | No
     if depth > 9:
         return None
     if isinstance(value, str) and value.startswith("$"):
-        value = parse(value)
+        tree = parse(value)
+        return None if tree is None else fold(tree, definitions, depth)
     if isinstance(value, ast.Constant):
         return [value.value]
     if isinstance(value, str) and value.startswith("%"):

@@ -89,7 +89,7 @@ def open_contents(source: str | os.PathLike[str], leave_out: frozenset[str] = fr
     total = 0
     seen: set[str] = set()
     for name, size in entries:
-        problem = _name_problem(name)
+        problem = name_problem(name)
         total += size
         if problem is not None:
             found.findings.append(Finding(problem[0], name, problem[1]))
@@ -101,6 +101,10 @@ def open_contents(source: str | os.PathLike[str], leave_out: frozenset[str] = fr
         else:
             found.files[name] = size
         seen.add(name.casefold())
+    if found.source.is_file() and not any(finding.rule == "bomb" for finding in found.findings):
+        with open(found.source, "rb") as stream:
+            layout = layout_problem(stream)  # it unpacks, to the stated sizes
+        found.findings += [] if layout is None else [Finding("archive", found.source.name, layout)]
     return found
 
 
@@ -124,10 +128,6 @@ def _of_folder(found: Contents, leave_out: frozenset[str]) -> Iterator[tuple[str
 
 def _of_zip(found: Contents) -> Iterator[tuple[str, int]]:
     try:
-        with open(found.source, "rb") as stream:
-            problem = layout_problem(stream)
-        if problem is not None:
-            found.findings.append(Finding("archive", found.source.name, problem))
         archive = zipfile.ZipFile(found.source)
     except Exception as error:  # damaged directories fail in many ways
         raise DataError(f"cannot read {found.source}", got=str(error)) from error
@@ -140,7 +140,7 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
     tops = {entry.filename.split("/")[0] for entry in entries}
     if len(tops) == 1 and all("/" in entry.filename for entry in entries):
         (top,) = tops
-        if _name_problem(f"{top}/LICENSE") is None:
+        if name_problem(f"{top}/LICENSE") is None:
             found.prefix = f"{top}/"
     for entry in entries[: MOST_FILES + 1]:
         name = entry.filename.removeprefix(found.prefix)
@@ -152,14 +152,14 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
         elif entry.file_size > 2**20 and entry.file_size > RATIO * max(entry.compress_size, 1):
             found.findings.append(Finding("bomb", name, f"{entry.file_size} bytes from {entry.compress_size}"))
         elif entry.is_dir():
-            problem = _name_problem(name.rstrip("/") + "/LICENSE") if name else None
+            problem = name_problem(name.rstrip("/") + "/LICENSE") if name else None
             if problem is not None:
                 found.findings.append(Finding(problem[0], name, problem[1]))
         else:
             yield name, entry.file_size
 
 
-def _name_problem(name: str) -> tuple[str, str] | None:
+def name_problem(name: str) -> tuple[str, str] | None:
     """Rule and reason why a file of that name may not be in a bundle."""
     path = PurePosixPath(name)
     if name.startswith(("/", "~")) or re.match(r"[A-Za-z]:", name):

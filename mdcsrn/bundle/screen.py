@@ -58,8 +58,9 @@ def screen(contents: Contents) -> list[Finding]:
 
 
 def _weights(name: str, content: bytes) -> Iterator[Finding]:
-    problem = layout_problem(io.BytesIO(content), one_folder=True) if content.startswith(b"PK\x03\x04") else None
-    problem = problem or weights_problem(name, content)
+    problem = weights_problem(name, content)
+    if problem is None and not name.lower().endswith(".safetensors"):
+        problem = layout_problem(io.BytesIO(content), of_torch=True)
     if problem is not None:
         yield Finding("weights", name, problem)
 

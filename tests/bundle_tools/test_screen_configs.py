@@ -36,6 +36,7 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {
     "an argument that is not named": ("argument", {"x": {"_target_": "LoadImage", "command": "a"}}),
     "an argument behind a dictionary": ("argument", {"x": {"_target_": "SupervisedEvaluator", "amp_kwargs": {"a": 1}}}),
     "a reader that is not plain": ("argument", {"x": {"_target_": "LoadImage", "reader": "$@a if @b else @c"}}),
+    "a reader that is no expression": ("argument", {"x": {"_target_": "LoadImage", "reader": "$)("}}),
     "a reader that is a component": ("argument", {"x": {"_target_": "LoadImage", "reader": {"_target_": "LoadImage"}}}),
     "a reader that is nowhere": ("argument", {"x": {"_target_": "LoadImage", "reader": "@nowhere"}}),
     "a reader in a circle": ("argument", {"r": "@s", "s": "@r", "x": {"_target_": "LoadImage", "reader": "@r"}}),
@@ -118,10 +119,11 @@ def test_rule_and_verdict(line: str, foreign: Path) -> None:
         "x: ! a",
         "x: &a [1]\ny: [*a, *a]",
         "run: []",
+        "? {a: 1}\n: 2",
         "x: [1",
         "x: " + "[" * 100 + "]" * 100,
     ],
-    ids=["a tag", "a bare tag", "an alias", "a key twice", "not YAML", "too deep"],
+    ids=["a tag", "a bare tag", "an alias", "a key twice", "a key that is no text", "not YAML", "too deep"],
 )
 def test_what_is_not_parsed_is_refused(text: str, foreign: Path) -> None:
     config = foreign / "configs" / "inference.yaml"

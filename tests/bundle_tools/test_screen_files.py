@@ -230,7 +230,16 @@ def large(**changes: str) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"path": "../x.pt"}, {"path": "/x.pt"}, {"url": "http://example.org"}, {"hash_type": "md5"}, {"hash_val": ""}],
+    [
+        {"path": "../x.pt"},
+        {"path": "/x.pt"},
+        {"path": "scripts/a.py"},
+        {"path": "models/model.pt"},
+        {"path": ""},
+        {"url": "http://example.org"},
+        {"hash_type": "md5"},
+        {"hash_val": ""},
+    ],
 )
 def test_large_files(foreign: Path, changes: dict[str, str]) -> None:
     (foreign / "large_files.yml").write_text(large())

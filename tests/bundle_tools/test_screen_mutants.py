@@ -183,7 +183,7 @@ def test_damaged_weights_are_refused_or_the_same(
 ) -> None:
     content = (template / "models/model.pt").read_bytes()
     damaged = mutated(content, changes)
-    if layout_problem(io.BytesIO(damaged), one_folder=True) or weights_problem("model.pt", damaged):
+    if layout_problem(io.BytesIO(damaged), of_torch=True) or weights_problem("model.pt", damaged):
         return
     (tmp_path / "a.pt").write_bytes(damaged)
     before = torch.load(template / "models/model.pt", weights_only=True)
