@@ -35,7 +35,7 @@ def check(source: str | os.PathLike[str]) -> list[Finding]:
         source: its folder, or a zip file of it.
 
     Returns:
-        Broken rules; empty where there is none.
+        Broken rules and what is not judged; empty for a bundle that passes.
 
     Raises:
         DataError: neither a folder nor a zip file.

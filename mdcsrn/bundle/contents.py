@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.errors import DataError
+from mdcsrn.ziplayout import layout_problem
 
 MOST_FILES = 2000
 MOST_BYTES = 4 * 2**30  # of all files, unpacked
@@ -88,7 +89,7 @@ def open_contents(source: str | os.PathLike[str], leave_out: frozenset[str] = fr
     total = 0
     seen: set[str] = set()
     for name, size in entries:
-        problem = _name_problem(name)
+        problem = name_problem(name)
         total += size
         if problem is not None:
             found.findings.append(Finding(problem[0], name, problem[1]))
@@ -100,6 +101,10 @@ def open_contents(source: str | os.PathLike[str], leave_out: frozenset[str] = fr
         else:
             found.files[name] = size
         seen.add(name.casefold())
+    if found.source.is_file() and not any(finding.rule == "bomb" for finding in found.findings):
+        with open(found.source, "rb") as stream:
+            layout = layout_problem(stream)  # it unpacks, to the stated sizes
+        found.findings += [] if layout is None else [Finding("archive", found.source.name, layout)]
     return found
 
 
@@ -135,43 +140,26 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
     tops = {entry.filename.split("/")[0] for entry in entries}
     if len(tops) == 1 and all("/" in entry.filename for entry in entries):
         (top,) = tops
-        if _name_problem(f"{top}/LICENSE") is None:
+        if name_problem(f"{top}/LICENSE") is None:
             found.prefix = f"{top}/"
     for entry in entries[: MOST_FILES + 1]:
         name = entry.filename.removeprefix(found.prefix)
         mode = entry.external_attr >> 16
-        if entry.orig_filename != entry.filename:
-            found.findings.append(Finding("name", name, "a name with a NUL or a separator of another system"))
-        elif stat.S_ISLNK(mode):
+        if stat.S_ISLNK(mode):
             found.findings.append(Finding("symlink", name, "a link: it may point out of the bundle"))
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             found.findings.append(Finding("special-file", name, "a device, pipe or socket"))
-        elif entry.flag_bits & 1:
-            found.findings.append(Finding("encrypted", name, "it cannot be looked into"))
         elif entry.file_size > 2**20 and entry.file_size > RATIO * max(entry.compress_size, 1):
             found.findings.append(Finding("bomb", name, f"{entry.file_size} bytes from {entry.compress_size}"))
         elif entry.is_dir():
-            problem = _name_problem(name.rstrip("/") + "/LICENSE") if name else None
+            problem = name_problem(name.rstrip("/") + "/LICENSE") if name else None
             if problem is not None:
                 found.findings.append(Finding(problem[0], name, problem[1]))
         else:
-            problem_inside = _header_problem(archive, entry)
-            if problem_inside is not None:
-                found.findings.append(Finding("name", name, problem_inside))
-            else:
-                yield name, entry.file_size
+            yield name, entry.file_size
 
 
-def _header_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str | None:
-    """A file has its name twice in a zip, and readers differ in which they take: both must be the same."""
-    try:
-        archive.open(entry).close()
-    except Exception as error:  # zipfile raises many kinds
-        return f"it cannot be opened: {error}"
-    return None
-
-
-def _name_problem(name: str) -> tuple[str, str] | None:
+def name_problem(name: str) -> tuple[str, str] | None:
     """Rule and reason why a file of that name may not be in a bundle."""
     path = PurePosixPath(name)
     if name.startswith(("/", "~")) or re.match(r"[A-Za-z]:", name):

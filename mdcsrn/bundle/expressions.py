@@ -1,40 +1,30 @@
 """The small grammar that ``$`` expressions of a foreign bundle must keep to; they are parsed and never evaluated.
 
-References, literals, arithmetic, comparisons, conditions, simple comprehensions, and calls of names of the allow-list.
-MONAI replaces ``@a#b`` in the text before Python sees it; the same is done here, so that both read one text.
+Literals, references, arithmetic, comparisons, conditions, simple comprehensions, a few methods of references, and calls
+of the allow-list, whose arguments are judged as those of a component are. A callable that is not called is no value:
+whoever had it could call it with other arguments.
 """
 
 from __future__ import annotations
 
 import ast
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from mdcsrn.bundle.names import (
-    ATTRIBUTES,
-    BUILTINS,
-    LOCATED_ARGUMENTS,
-    LOCATING,
-    import_problem,
-    name_problem,
-    word_problem,
-)
+from mdcsrn.bundle.arguments import Definitions, Problem, call_problems
+from mdcsrn.bundle.names import CALLABLES, VALUES, is_module, word_problem
+from mdcsrn.bundle.reading import REFERENCES, imported, is_import, is_reference, parse
 
-LONGEST = 500  # characters
-REFERENCES = "__local_refs"  # MONAI's own word
 MOST = 10**6  # a literal above it can only be meant to fill the memory
-_REFERENCE = re.compile(r"@\w*(?:::\w*)*")
-_NODES = (
-    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Attribute),
-    *(ast.Name, ast.Load, ast.Store, ast.Subscript, ast.Slice, ast.Constant, ast.List, ast.Tuple, ast.Dict),
-    *(ast.ListComp, ast.GeneratorExp, ast.comprehension),
-    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.UAdd, ast.Not, ast.And, ast.Or),
-    *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot),
+GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}  # MONAI puts them into reach
+_FUNCTIONS = (
+    *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min, range, reversed, round, set, sorted, str),
+    *(sum, tuple, zip),
 )
-Aliases = Mapping[str, frozenset[str]]
-# Expressions that many bundles have and that the grammar would refuse for one of their words: allowed to the letter.
+BUILTINS = frozenset(function.__name__ for function in _FUNCTIONS)
+METHODS = {"to": 1, "run": 0, "parameters": 0, "epochs": 1, "eval": 0}  # of references and results -> arguments
+ATTRIBUTES = frozenset({"module"})
+# Whole expressions that many bundles have and that the grammar would refuse for one of their words.
 IDIOMS = {
     ast.unparse(ast.parse(text))
     for text in (
@@ -42,206 +32,163 @@ IDIOMS = {
         "dist.init_process_group(backend='nccl')",
         "dist.is_initialized() or dist.init_process_group(backend='nccl')",
         "torch.device('cuda:' + os.environ['LOCAL_RANK'])",
-        """torch.device(f"cuda:{os.environ['LOCAL_RANK']}")""",
         "torch.device(f'cuda:{dist.get_rank()}')",
     )
 }
-_MEANT = {"torch": frozenset({"torch"}), "dist": frozenset({"torch.distributed"}), "os": frozenset({"os"})}
-# What MONAI puts into every expression's reach.
-GLOBALS: dict[str, frozenset[str]] = {
-    "monai": frozenset({"monai"}),
-    "torch": frozenset({"torch"}),
-    "np": frozenset({"numpy"}),
-    "numpy": frozenset({"numpy"}),
-}
+_MEANT = {"torch": "torch", "dist": "torch.distributed", "os": "os"}
+_REFUSED = (ast.Pow, ast.LShift)  # they fill the memory
+_PASSED_THROUGH = (
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple, ast.Subscript, ast.Slice),
+    *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context),
+)
 
 
-def _parse(source: str, mode: str) -> Any:
-    """The syntax tree; what Python would warn of is no matter of the user's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(source, mode=mode)
+@dataclass(frozen=True)
+class Scope:
+    """What the names in an expression stand for.
+
+    Attributes:
+        aliases: of all imports of the bundle, each with its module.
+        definitions: identifiers of the top, each with all values that files give it.
+        imports: texts of imports that are no part of the list, with what is wrong.
+        variables: of the comprehensions around.
+    """
+
+    aliases: Mapping[str, str]
+    definitions: Definitions
+    imports: Mapping[str, Problem] = field(default_factory=dict)
+    variables: frozenset[str] = frozenset()
+
+    def within(self, variables: frozenset[str]) -> Scope:
+        """The same in a comprehension."""
+        return replace(self, variables=variables)
 
 
-def imported(text: str) -> tuple[str, str] | None:
-    """Alias and full name of an import expression such as ``$import mdcsrn.engines as engines``; None: it is none."""
-    try:
-        statements = _parse(text.removeprefix("$"), "exec").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if len(statements) != 1 or not isinstance(statements[0], ast.Import | ast.ImportFrom):
-        return None
-    statement = statements[0]
-    if len(statement.names) != 1:
-        return None
-    name = statement.names[0]
-    if isinstance(statement, ast.ImportFrom):
-        if statement.level or statement.module is None:
-            return None
-        return name.asname or name.name, f"{statement.module}.{name.name}"
-    return name.asname or name.name, name.name
-
-
-def expression_problems(text: str, aliases: Aliases) -> list[str]:
-    """What keeps an expression out of the grammar.
+def expression_problems(text: str, scope: Scope) -> list[Problem]:
+    """What keeps an expression out of the grammar: rule and reason; empty for one that keeps to it.
 
     Args:
         text: with its ``$``.
-        aliases: names that imports of the bundle bind, each with all the modules that it may stand for.
-
-    Returns:
-        Reasons; empty for an expression that keeps to it.
+        scope: of the whole bundle.
     """
-    if len(text) > LONGEST:
-        return [f"an expression of {len(text)} characters; at most {LONGEST}"]
-    found = imported(text)
-    if found is not None:
-        return _import_problems(*found)
-    source = _REFERENCE.sub(lambda match: f"{REFERENCES}['{match[0][1:]}']", text[1:].replace("#", "::"))
-    try:
-        tree = _parse(source, "eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return [f"not an expression ({type(error).__name__})"]
-    if ast.unparse(tree) in IDIOMS and all(aliases.get(name, meant) == meant for name, meant in _MEANT.items()):
+    if is_import(text):
+        return [scope.imports[text]] if text in scope.imports else []
+    tree = parse(text)
+    if tree is None:
+        return [("expression", "not an expression of at most 500 ASCII characters")]
+    if ast.unparse(tree) in IDIOMS and all(scope.aliases.get(name, meant) == meant for name, meant in _MEANT.items()):
         return []
-    return sorted(set(_problems(tree, {**GLOBALS, **_joined(aliases)})))
+    return sorted(set(_problems(tree, scope)))
 
 
-def _joined(aliases: Aliases) -> dict[str, frozenset[str]]:
-    """An import may not take a global's meaning away: the name then has both."""
-    return {name: modules | GLOBALS.get(name, frozenset()) for name, modules in aliases.items()}
+def scope_of(texts: Iterable[str], definitions: Definitions) -> Scope:
+    """The scope of all files together: overlays use the imports of the file that they lie on.
+
+    Args:
+        texts: every ``$`` text of the bundle.
+        definitions: see :class:`Scope`.
+    """
+    aliases, wrong = dict(GLOBALS), {}
+    for text in filter(is_import, texts):
+        alias, module = imported(text) or ("", "")
+        if not is_module(module):
+            wrong[text] = ("import", "not an import of one module of the list of allowed modules")
+        elif alias and (alias in BUILTINS or alias.startswith("_") or aliases.setdefault(alias, module) != module):
+            wrong[text] = ("import", f"an import under the name {alias}, which stands for something else")
+    return Scope(aliases, definitions, wrong)
 
 
-def _import_problems(alias: str, full: str) -> list[str]:
-    problem = import_problem(full)
-    if problem is not None and name_problem(full.split(".")) is None:
-        problem = None  # `from torch.optim import Adam`
-    if problem is None and (alias.startswith("_") or alias in BUILTINS):
-        problem = f"an import under the name {alias}"
-    return [] if problem is None else [problem]
-
-
-def _problems(tree: ast.AST, aliases: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    variables = {
-        name.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.comprehension)
-        for name in ast.walk(node.target)
-        if isinstance(name, ast.Name)
-    }
-    for name in sorted(variables):
-        if name.startswith("_") or name in aliases or name in BUILTINS:
-            yield f"a loop over the name {name}"
-    inner: set[int] = set()  # nodes that a whole dotted name, judged as one, has used up
-    for node in ast.walk(tree):
-        if not isinstance(node, _NODES):
-            yield f"{type(node).__name__} is no part of the grammar"
-        elif _is_reference(node):
-            inner.add(id(node.slice))  # an identifier of the configuration is no word of Python's
-        elif isinstance(node, ast.Constant) and id(node) not in inner:
-            yield from _constant(node)
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            yield from _repetition(node)
-        elif isinstance(node, ast.Call):
-            if _is_path(node.func, aliases):
-                inner.update(id(argument) for argument in node.args)  # `eval` is a folder's name there
-            yield from _call(node, aliases)
-        elif isinstance(node, ast.comprehension) and (node.is_async or not _is_simple(node.target)):
-            yield "a comprehension over something else than simple names"
-        elif isinstance(node, ast.Attribute) and id(node) not in inner:
-            inner.update(id(part) for part in _chain(node))
-            yield from _attribute(node, aliases)
-        elif isinstance(node, ast.Name) and id(node) not in inner and node.id not in variables:
-            yield from _name(node, aliases)
-
-
-def _is_reference(node: ast.AST) -> TypeGuard[ast.Subscript]:
-    """``@name``, as MONAI writes it."""
-    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == REFERENCES
-
-
-def _is_simple(target: ast.expr) -> bool:
-    """``for i in ...`` or ``for i, j in ...``."""
-    names = target.elts if isinstance(target, ast.Tuple) else [target]
-    return all(isinstance(name, ast.Name) for name in names)
-
-
-def _is_path(function: ast.expr, aliases: Mapping[str, frozenset[str]]) -> bool:
-    """``os.path.join`` and its like: text among its arguments is a part of a path, and no name of anything."""
-    text = ast.unparse(function)
-    return text.startswith("os.path.") and aliases.get("os") == frozenset({"os"})
-
-
-def _chain(node: ast.expr) -> list[ast.expr]:
-    """``a.b.c`` as its nodes, from the outside in; the last one is whatever the dots hang on."""
-    nodes = [node]
-    while isinstance(nodes[-1], ast.Attribute):
-        nodes.append(nodes[-1].value)
-    return nodes if isinstance(nodes[-1], ast.Name) else nodes[:-1]
-
-
-def _attribute(node: ast.Attribute, aliases: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    nodes = _chain(node)
-    names = [part.attr for part in nodes if isinstance(part, ast.Attribute)][::-1]
-    root = nodes[-1]
-    if isinstance(root, ast.Name) and root.id in aliases:
-        for module in sorted(aliases[root.id]):
-            problem = name_problem([*module.split("."), *names])
-            if problem is not None:
-                yield problem
-            elif any(name.startswith(LOCATING) for name in names):
-                yield f"{'.'.join(names)} in an expression: it looks its arguments up by name"
+def _problems(node: ast.AST, scope: Scope) -> Iterator[Problem]:
+    if is_reference(node):
         return
-    for name in names:
-        if name not in ATTRIBUTES:
-            yield f"the attribute {name}"
-    if isinstance(root, ast.Name):
-        yield from _name(root, aliases)
+    if isinstance(node, ast.Constant):
+        yield from _constant(node)
+    elif isinstance(node, ast.Call):
+        yield from _call(node, scope)
+    elif isinstance(node, ast.Name | ast.Attribute):
+        yield from _value(node, scope)
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp):
+        yield from _comprehension(node, scope)
+    elif isinstance(node, ast.Dict) and None not in node.keys:
+        yield from _all([*node.keys, *node.values], scope)
+    elif isinstance(node, _PASSED_THROUGH) and not isinstance(node, _REFUSED):
+        yield from _all(ast.iter_child_nodes(node), scope)
+    else:
+        yield "expression", f"{type(node).__name__} is no part of the grammar"
 
 
-def _name(node: ast.Name, aliases: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    if node.id in aliases:
-        for module in sorted(aliases[node.id]):
-            problem = name_problem(module.split("."))
-            if problem is not None:
-                yield problem
-    elif node.id not in BUILTINS and node.id != REFERENCES:
-        yield f"the name {node.id}"
+def _all(nodes: Iterable[ast.AST | None], scope: Scope) -> Iterator[Problem]:
+    for node in nodes:
+        if node is not None:
+            yield from _problems(node, scope)
 
 
-def _call(node: ast.Call, aliases: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    # What a reference stands for is made by the configuration itself, of names that are on the list.
-    if not isinstance(node.func, ast.Name | ast.Attribute) and not _is_reference(node.func):
-        yield "a call of something that has no name"
-    elif isinstance(node.func, ast.Name) and node.func.id not in BUILTINS and node.func.id not in aliases:
-        yield f"a call of {node.func.id}"
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            yield "arguments from a dictionary (**)"
-        elif keyword.arg.startswith("_") or keyword.arg in LOCATED_ARGUMENTS:
-            yield f"the argument {keyword.arg}"
-
-
-def _constant(node: ast.Constant) -> Iterator[str]:
+def _constant(node: ast.Constant) -> Iterator[Problem]:
     value = node.value
-    if isinstance(value, str):
-        problem = word_problem(value)
-        if problem is not None:
-            yield problem
-    elif isinstance(value, bytes | complex) or value is Ellipsis:
-        yield f"a literal of type {type(value).__name__}"
+    problem = word_problem(value) if isinstance(value, str) else None
+    if problem is not None:
+        yield "word", problem
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        yield "expression", f"a literal of type {type(value).__name__}"
     elif isinstance(value, int | float) and abs(value) > MOST:
-        yield f"the number {value:.3g}"
+        yield "expression", f"the number {value:.3g}"
 
 
-def _repetition(node: ast.BinOp) -> Iterator[str]:
-    """Products of products of literals fill the memory as well as one large literal does."""
-    if isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Mult) and _is_sequence(node.left):
-        yield "a sequence that is repeated twice"
+def _dotted(node: ast.AST, scope: Scope) -> str | None:
+    """The full name of ``alias.a.b``; None: it does not begin with the alias of a module."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id in scope.variables or node.id not in scope.aliases:
+        return None
+    return ".".join([scope.aliases[node.id], *reversed(parts)])
 
 
-def _is_sequence(node: ast.expr) -> bool:
-    return any(
-        isinstance(part, ast.List | ast.Tuple) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
-        for part in ast.walk(node)
-    )
+def _value(node: ast.Name | ast.Attribute, scope: Scope) -> Iterator[Problem]:
+    """A name that is not called."""
+    full = _dotted(node, scope)
+    if full is not None:
+        if full not in VALUES:
+            why = "is called or not there at all" if full in CALLABLES else "is not on the list of allowed names"
+            yield "expression", f"{full} {why}"
+    elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES and is_reference(node.value):
+        return
+    elif isinstance(node, ast.Attribute) or node.id not in scope.variables:
+        yield "expression", f"{ast.unparse(node)[:60]} is not on the list of allowed names"
+
+
+def _call(node: ast.Call, scope: Scope) -> Iterator[Problem]:
+    names = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+    yield from _all([*node.args, *(keyword.value for keyword in node.keywords)], scope)  # a Starred is refused there
+    if len(names) < len(node.keywords):
+        yield "expression", "arguments from a dictionary (**)"
+    full = _dotted(node.func, scope)
+    function = node.func
+    if full is not None:
+        if full in CALLABLES:
+            yield from call_problems(full, node.args, names, scope.definitions)
+        else:
+            yield "expression", f"{full} is not on the list of allowed names"
+    elif isinstance(function, ast.Name) and function.id in BUILTINS - scope.variables and not names:
+        return
+    elif isinstance(function, ast.Attribute) and not names and METHODS.get(function.attr) == len(node.args):
+        if not is_reference(function.value) and not isinstance(function.value, ast.Call):
+            yield "expression", f"the method {function.attr} of something else than a reference"
+        yield from _problems(function.value, scope)
+    elif not (is_reference(function) and not names and len(node.args) == 1 and is_reference(node.args[0])):
+        yield "expression", f"a call of {ast.unparse(function)[:60]}".replace(REFERENCES, "@")
+
+
+def _comprehension(node: ast.ListComp | ast.GeneratorExp, scope: Scope) -> Iterator[Problem]:
+    variables = scope.variables
+    for part in node.generators:
+        targets = part.target.elts if isinstance(part.target, ast.Tuple) else [part.target]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        taken = {name for name in names if name.startswith("_") or name in BUILTINS or name in scope.aliases}
+        if len(names) < len(targets) or taken or part.is_async:
+            yield "expression", "a comprehension over something else than new names"
+        yield from _problems(part.iter, scope.within(variables))
+        variables |= frozenset(names)
+        yield from _all(part.ifs, scope.within(variables))
+    yield from _problems(node.elt, scope.within(variables))

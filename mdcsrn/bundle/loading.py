@@ -60,6 +60,8 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
 def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key, value in pairs:
+        if isinstance(key, dict | list):
+            raise ConfigError("a key that is no text", got=str(key)[:80])
         if not isinstance(key, str):
             key = str(key)
         if key in found:

@@ -1,218 +1,178 @@
 """The names that the configuration of a foreign bundle may use: an allow-list, since a config can call any of Python.
 
-A module of the list gives its classes (``CamelCase``) except the denied ones, and the functions that stand beside it.
-What can run a command, load a pickle, import by name, reach the network, or hand over a module is left out:
-
-- ``monai.bundle``, ``monai.apps``, most of ``monai.utils`` (``run_cmd``, ``optional_import``, ``instantiate``);
-- transforms that take code or look a class up in another package by its name (``Lambda``, ``TorchVision``, ``CuCIM``);
-- readers with pickles inside (``NumpyReader``), datasets that call any function (``DatasetFunc``);
-- networks and losses that fetch code or weights (``PerceptualLoss`` runs ``torch.hub.load``).
+Every name stands here by itself: what is not here is not judged. Left out is what can run a command, load a pickle,
+look another name up (``TorchVision``, ``PatchInferer``, ``FlexibleUNet``), take code (``Lambda``), reach the network
+(``PerceptualLoss``, ``MLFlowHandler``) or write text of the configuration's into a file of its choice
+(``LogfileHandler``). :mod:`mdcsrn.bundle.arguments` says what may be given to them.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _full(listed: dict[str, str]) -> frozenset[str]:
+    return frozenset(f"{module}.{name}" for module, names in listed.items() for name in names.split())
 
 
-_CLASS = re.compile(r"[A-Z]\w*[a-z]\w*|[A-Z]{2,}|[A-Z]{2,}[0-9]\w*")
-_CONSTANT = re.compile(r"[A-Z][A-Z0-9_]*")
-_DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool"
-
-# Module -> the functions and constants that may be named of it.
-FUNCTIONS: dict[str, frozenset[str]] = {
-    module: frozenset(names.split())
-    for module, names in {
-        "monai.transforms": "",
-        "monai.data": "list_data_collate pad_list_data_collate decollate_batch partition_dataset "
-        "load_decathlon_datalist",
-        "monai.data.utils": "list_data_collate pad_list_data_collate decollate_batch",
-        "monai.engines": "default_prepare_batch",
-        "monai.handlers": "from_engine stopping_fn_from_metric stopping_fn_from_loss",
-        "monai.handlers.utils": "from_engine",
-        "monai.inferers": "sliding_window_inference",
-        "monai.losses": "",
-        "monai.metrics": "",
-        "monai.networks.nets": "",
-        "monai.networks.blocks": "",
-        "monai.networks.layers": "",
-        "monai.networks.schedulers": "",
-        "monai.optimizers": "",
-        "monai.utils": "set_determinism ensure_tuple",
-        "torch": f"device tensor manual_seed cat stack zeros ones sigmoid softmax argmax bfloat16 {_DTYPES}",
-        "torch.cuda": "is_available device_count set_device",
-        "torch.distributed": "is_initialized get_rank get_world_size destroy_process_group",
-        "torch.nn": "",
-        "torch.nn.parallel": "",
-        "torch.nn.functional": "relu sigmoid softmax pad interpolate l1_loss mse_loss",
-        "torch.optim": "",
-        "torch.optim.lr_scheduler": "",
-        "torch.utils.data": "",
-        "torch.utils.data.distributed": "",
-        "numpy": f"array asarray zeros ones arange linspace pi inf nan prod sum mean max min sqrt abs {_DTYPES}",
-        "ignite.engine": "",
-        "ignite.handlers": "",
-        "ignite.metrics": "",
-        "math": "pi inf sqrt log log2 log10 exp floor ceil prod sin cos tan",
-        "operator": "itemgetter",
-        "glob": "glob",
-        "os.path": "join exists isfile isdir basename dirname splitext",
-        "mdcsrn.configs": "check_command_line",
-        "mdcsrn.data.datalist": "load_datalist repeats",
-        "mdcsrn.data.patches": "",
-        "mdcsrn.data.sample": "datalist_or_sample sample_datalist",
-        "mdcsrn.data.scans": "scans root",
-        "mdcsrn.data.volumes": "cached",
-        "mdcsrn.engines": "load_weights started moving_average parameter_groups every",
-        "mdcsrn.engines.distributed": "rank world_size start stop share only_first_process_logs",
-        "mdcsrn.evaluation": "",
-        "mdcsrn.files": "sha256",
-        "mdcsrn.inference": "",
-        "mdcsrn.io.reader": "",
-        "mdcsrn.io.writer": "",
-        "mdcsrn.kspace": "",
-        "mdcsrn.losses": "",
-        "mdcsrn.metrics": "",
-        "mdcsrn.networks": "load_generator load_weights",
+_DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8"
+_MONAI = {
+    "monai.transforms": """Activationsd AsDiscreted CastToTyped CenterSpatialCropd Compose ConcatItemsd
+    ConvertToMultiChannelBasedOnBratsClassesd CopyItemsd CropForegroundd DeleteItemsd DivisiblePadd EnsureChannelFirst
+    EnsureChannelFirstd EnsureType EnsureTyped FillHolesd Flipd FromMetaTensord GaussianSmoothd Invertd
+    KeepLargestConnectedComponentd LoadImage LoadImaged MapLabelValued MeanEnsembled MedianSmoothd NormalizeIntensityd
+    OneOf Orientationd Rand3DElasticd RandAdjustContrastd RandAffined RandAxisFlipd RandBiasFieldd
+    RandCropByLabelClassesd RandCropByPosNegLabeld RandFlipd RandGaussianNoised RandGaussianSmoothd RandHistogramShiftd
+    RandRotate90d RandRotated RandScaleIntensityd RandShiftIntensityd RandSpatialCropd RandSpatialCropSamplesd RandZoomd
+    Resized ResizeWithPadOrCropd SaveImage SaveImaged ScaleIntensity ScaleIntensityd ScaleIntensityRange
+    ScaleIntensityRanged ScaleIntensityRangePercentilesd SelectItemsd Spacingd SpatialPadd SplitDimd SqueezeDimd
+    ToDeviced ToNumpyd ToTensord Transposed""",
+    "monai.data": "CacheDataset DataLoader Dataset DistributedSampler FolderLayout IterableDataset ThreadDataLoader",
+    "monai.engines": "SupervisedEvaluator SupervisedTrainer",
+    "monai.handlers": """CheckpointLoader CheckpointSaver ConfusionMatrix EarlyStopHandler HausdorffDistance
+    IgniteMetricHandler LrScheduleHandler MeanAbsoluteError MeanDice MeanIoUHandler MeanSquaredError MetricsSaver
+    StatsHandler SurfaceDistance TensorBoardStatsHandler ValidationHandler""",
+    "monai.inferers": "SimpleInferer SliceInferer SlidingWindowInferer SlidingWindowInfererAdapt",
+    "monai.losses": """DiceCELoss DiceFocalLoss DiceLoss FocalLoss GeneralizedDiceLoss GlobalMutualInformationLoss
+    LocalNormalizedCrossCorrelationLoss SSIMLoss TverskyLoss""",
+    "monai.metrics": "DiceMetric HausdorffDistanceMetric MAEMetric MSEMetric PSNRMetric RMSEMetric SSIMMetric",
+    "monai.networks.nets": """AttentionUnet AutoEncoder AutoencoderKL BasicUNet DenseNet121 DenseNet169 DenseNet201
+    DiffusionModelUNet Discriminator DynUNet EfficientNetBN Generator HighResNet SegResNet SegResNetDS SwinUNETR UNETR
+    UNet VNet""",
+    "monai.networks.schedulers": "DDIMScheduler DDPMScheduler",
+    "monai.optimizers": "Novograd WarmupCosineSchedule",
+}
+_OTHERS = {
+    "monai.data": "load_decathlon_datalist",
+    "monai.handlers": "from_engine stopping_fn_from_loss stopping_fn_from_metric",
+    "monai.utils": "set_determinism",
+    "torch": "arange argmax cat device linspace manual_seed ones sigmoid softmax stack tensor zeros",
+    "torch.cuda": "device_count is_available set_device",
+    "torch.distributed": "destroy_process_group get_rank get_world_size is_initialized",
+    "torch.nn": "BCEWithLogitsLoss Conv2d Conv3d CrossEntropyLoss Identity L1Loss Linear MSELoss ReLU Sigmoid Softmax",
+    "torch.nn.parallel": "DistributedDataParallel",
+    "torch.optim": "Adam AdamW RMSprop SGD",
+    "torch.optim.lr_scheduler": "CosineAnnealingLR CosineAnnealingWarmRestarts ExponentialLR LambdaLR MultiStepLR "
+    "PolynomialLR ReduceLROnPlateau StepLR",
+    "torch.utils.data": "DataLoader WeightedRandomSampler",
+    "numpy": "arange array asarray linspace max mean min ones prod sqrt sum zeros",
+    "ignite.metrics": "Accuracy MeanPairwiseDistance",
+    "math": "ceil exp floor log log10 log2 prod sqrt",
+    "operator": "itemgetter",
+    "glob": "glob",
+    "os.path": "basename dirname exists isdir isfile join splitext",
+    "mdcsrn.configs": "check_command_line",
+    "mdcsrn.data.datalist": "load_datalist repeats",
+    "mdcsrn.data.patches": "PatchDataset SampleStream",
+    "mdcsrn.data.sample": "datalist_or_sample sample_datalist",
+    "mdcsrn.data.scans": "root scans",
+    "mdcsrn.data.volumes": "cached",
+    "mdcsrn.engines": "Evaluator GeneratorRate ProgressLine Schedule TrainingBoard TrainingCheckpoints WGANGPTrainer "
+    "WeightsSaver every load_weights moving_average parameter_groups started",
+    "mdcsrn.engines.distributed": "only_first_process_logs rank share start stop world_size",
+    "mdcsrn.evaluation": "ComparisonTable",
+    "mdcsrn.files": "sha256",
+    "mdcsrn.inference": "ExactTiledInferer",
+    "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
+    "mdcsrn.networks": "Critic MDCSRN load_generator load_weights",
+    "mdcsrn.transforms": "CheckVolumed DataConsistencyd KSpaceLowPassd RandKSpaceLowPassd RandResolutiond "
+    "RandThickSlicesd ScaleByPercentiled UndoScaled",
+}
+CALLABLES = _full(_MONAI) | _full(_OTHERS)
+# MONAI finds a bare name in its own modules first; each of these is there once.
+BARE = {name: f"{module}.{name}" for module, names in _MONAI.items() for name in names.split()}
+# What may be handed over without being called: constants, and functions that MONAI calls with batches.
+VALUES = _full(
+    {
+        "torch": f"{_DTYPES} bfloat16 bool",
+        "numpy": f"{_DTYPES} inf nan pi",
+        "math": "inf pi",
+        "monai.data": "decollate_batch list_data_collate pad_list_data_collate",
+        "monai.data.utils": "no_collation",
+        "monai.utils.CommonKeys": "IMAGE LABEL LOSS PRED",
         "mdcsrn.report": "panel_array",
-        "mdcsrn.transforms": "",
-    }.items()
+    }
+)
+MODULES = frozenset(name.rpartition(".")[0] for name in CALLABLES | VALUES)
+# Hand what else they are given on to another one.
+_AS = {
+    "monai.data.DataLoader": "torch.utils.data.DataLoader",
+    "monai.data.ThreadDataLoader": "torch.utils.data.DataLoader",
+    "monai.inferers.SliceInferer": "monai.inferers.SlidingWindowInferer",
 }
-NO_CLASSES = {
-    *(
-        "torch",
-        "torch.cuda",
-        "torch.distributed",
-        "torch.nn.functional",
-        "numpy",
-        "math",
-        "operator",
-        "glob",
-        "os.path",
-    ),
-    *("monai.utils",),
-    *("monai.data.utils", "monai.handlers.utils", "mdcsrn.configs", "mdcsrn.files", "mdcsrn.data.sample"),
-    *(
-        "mdcsrn.data.datalist",
-        "mdcsrn.data.scans",
-        "mdcsrn.data.volumes",
-        "mdcsrn.engines.distributed",
-        "mdcsrn.report",
-    ),
-}
-# Beginnings of class names, with their dictionary forms (Lambda, Lambdad, LambdaD, LambdaDict).
-DENIED = (
-    *("Lambda", "RandLambda", "TorchVision", "RandTorchVision", "TorchIO", "RandTorchIO", "CuCIM", "RandCuCIM"),
-    *("NumpyReader", "DatasetFunc", "ForkingPickler", "LMDBDataset", "GDSDataset"),
-    *("MLFlow", "ClearML", "TrtHandler", "MetricsReloaded", "MLflow", "Neptune", "WandB", "Visdom", "Polyaxon"),
-    *("Perceptual", "MedicalNet", "RadImageNet", "TorchvisionModel", "MILModel", "Transchex", "MultiModal", "Bert"),
-    *("CellSam", "FlexUNetEncoder", "FlexibleUNetEncoder", "ResNetEncoder"),
-    *("Path", "PurePath", "Thread", "Process", "Popen", "Any", "Callable", "TYPE_CHECKING", "Number", "Decimal"),
-)
-# Their names begin like denied ones: a function that is a name or a component, judged too; MONAI's loader of batches.
-ALLOWED_CLASSES = {"LambdaLR", "ThreadDataLoader"}
-# Of these an argument is looked up by pydoc.locate, anywhere in Python: never in an expression, and with its own check.
-LOCATING = ("LoadImage", "SaveImage", "PatchInferer")
-LOCATED_ARGUMENTS = {"reader", "writer", "merger_cls"}
-# Attributes and methods of values whose kind is not known here.
-ATTRIBUTES = _words(
-    """to cpu cuda float double half train eval parameters named_parameters modules run state_dict load_state_dict
-    shape ndim dtype device size dim keys values items get split join strip lstrip rstrip lower upper startswith
-    endswith append extend count sum mean max min item tolist epochs module network transforms transform optimizer
-    state iteration epoch output batch metrics param_groups in_channels out_channels dataset sampler inferer first
-    last"""
-)
-BUILTINS = _words(
-    "len sum max min abs round sorted range zip enumerate any all list tuple dict set str int float bool reversed"
-)
-_DANGEROUS_WORDS = _words(
-    "eval exec compile breakpoint getattr setattr delattr globals locals __import__ __builtins__ __loader__ builtins"
-)
+# Take any number of plain values, and of keywords these alone.
+_PLAIN = ("glob.", "math.", "numpy.", "operator.", "os.path.")
+PLAIN_KEYWORDS = frozenset({"device", "dtype", "recursive"})
 
 
-def name_problem(parts: Sequence[str]) -> str | None:
-    """Why a dotted name may not be used; None: it may.
+def target(value: object) -> str | None:
+    """The full name of an allowed ``_target_``; None: it is not on the list, or no plain name."""
+    if not isinstance(value, str):
+        return None
+    full = value if "." in value else BARE.get(value, "")
+    return full if full in CALLABLES else None
+
+
+def is_module(name: str) -> bool:
+    """True for a module of the list and the packages on the way to it."""
+    return any(module == name or module.startswith(f"{name}.") for module in MODULES)
+
+
+@cache
+def signature(full: str) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+    """The arguments that an allowed callable has.
 
     Args:
-        parts: of a full name, such as ``["torch", "optim", "Adam"]``.
+        full: one of :data:`CALLABLES`; its package, not the bundle's, is imported.
+
+    Returns:
+        Names of those that can be given by position, in order; all names, with their defaults
+        (``inspect.Parameter.empty``: none). None: any plain values by position.
+
+    Raises:
+        ImportError: it is not there, in this version or at all.
     """
-    full = ".".join(parts)
-    for length in range(len(parts), 0, -1):
-        module = ".".join(parts[:length])
-        if module in FUNCTIONS:
-            rest = parts[length:]
-            break
-    else:
-        return f"{full} is not on the list of allowed names"
-    if not rest:
-        return f"{full} is a module, which is no value"
-    name, *tail = rest
-    is_class = module not in NO_CLASSES and _is_class(name)
-    if name not in FUNCTIONS[module] and not is_class:
-        return f"{full} is not on the list of allowed names"
-    for attribute in tail:
-        if attribute not in ATTRIBUTES and not _CONSTANT.fullmatch(attribute):
-            return f"{full} is not on the list of allowed names"
-    return None
+    if full.startswith(_PLAIN):
+        return None
+    found = find(full)
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # functions of C
+        return None
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [parameter for parameter in parameters if parameter.kind not in kinds]
+    known = {parameter.name: parameter.default for parameter in named}
+    by_position = tuple(p.name for p in named if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+    further = signature(_AS[full]) if full in _AS else None
+    return by_position, (further[1] if further else {}) | known
 
 
-def target_problem(target: object) -> str | None:
-    """Why the value of ``_target_`` may not be used: MONAI finds a bare name in its own modules, else anywhere."""
-    if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", target):
-        return f"_target_ is the name of a class or function, not {str(target)[:60]!r}"
-    if "." in target:
-        return name_problem(target.split("."))
-    if not _is_class(target) or target in _monai_outside():
-        return f"{target} is not on the list of allowed names"
-    return None
+def find(full: str) -> Callable[..., Any]:
+    """The object of a name of the list.
 
-
-def _is_class(name: str) -> bool:
-    return _CLASS.fullmatch(name) is not None and (name in ALLOWED_CLASSES or not name.startswith(DENIED))
-
-
-def _monai_outside() -> frozenset[str]:
-    """Classes that MONAI would find by their bare name in the parts of it that are not on the list."""
-    return _words(
-        """ConfigParser ConfigWorkflow PythonicWorkflow BundleWorkflow ConfigExpression ConfigItem ConfigComponent
-        ComponentLocator ReferenceResolver BundleAlgo BundleGen AutoRunner DataAnalyzer EnsembleRunner
-        MonaiAlgo MonaiAlgoStats MedNISTDataset DecathlonDataset CrossValidation TciaDataset MethodReplacer
-        ThreadContainer RestartGenerator LazyAttr ProfileHandler WorkflowProfiler PerfContext OptionalImportError
-        NNIGen OptunaGen Algo AlgoGen"""
-    )
-
-
-def located_problem(value: object) -> str | None:
-    """Why the value of an argument that MONAI looks up by name (a reader, a writer) may not be used."""
-    if value is None or isinstance(value, dict):
-        return None  # a component of its own has its own _target_
-    if isinstance(value, list | tuple):
-        return next((problem for problem in map(located_problem, value) if problem), None)
-    if isinstance(value, str) and re.fullmatch(r"[A-Z]\w*(Reader|Writer|Merger)", value):
-        return target_problem(value)
-    if isinstance(value, str) and "." in value:
-        return target_problem(value)
-    return f"an argument that is looked up by its name is that of a reader, writer or merger, not {str(value)[:60]!r}"
+    Raises:
+        ImportError: it is not there.
+    """
+    module, _, name = full.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as error:
+        raise ImportError(f"{module} has no {name}") from error
 
 
 def word_problem(text: str) -> str | None:
-    """Why a plain string may not be there: a transform could look it up as a name."""
-    if text in _DANGEROUS_WORDS:
-        return f"{text!r} names a built-in function"
-    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text):
-        root = text.split(".")[0]
-        if root in sys.stdlib_module_names and root not in ("glob", "math", "operator"):
-            return f"{text!r} names something of Python's library"
-    return None
-
-
-def import_problem(module: str) -> str | None:
-    """Why a module may not be imported; packages on the way to a module of the list may."""
-    if any(known == module or known.startswith(module + ".") for known in FUNCTIONS):
+    """Why a plain string may not be there: it reads like a name that a callable could look up and call."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text) or text.rpartition(".")[2] in _FILES:
         return None
-    return f"import of {module}, which is not on the list of allowed modules"
+    root = text.split(".")[0]
+    return f"{text!r} names something of Python's" if root in _ROOTS else None
+
+
+_FILES = {"csv", "gz", "json", "md", "nii", "pt", "png", "pth", "safetensors", "tsv", "txt", "yaml", "yml"}
+_ROOTS = frozenset(sys.stdlib_module_names) | {module.split(".")[0] for module in MODULES}

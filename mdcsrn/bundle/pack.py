@@ -161,6 +161,6 @@ def _refuse(source: Path, what: str) -> None:
         first = findings[0]
         raise DataError(
             f"the bundle {source.name} {what}",
-            got=f"{len(findings)} broken; first {first.rule}: {first.where}: {first.text}",
+            got=f"{len(findings)} found; first {first.rule}: {first.where}: {first.text}",
             remedy="see mdcsrn bundle check",
         )

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import configparser
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from mdcsrn.bundle.arguments import READERS, WRITERS, Problem, argument_problem, call_problems
 from mdcsrn.bundle.contents import Contents
-from mdcsrn.bundle.expressions import expression_problems, imported
+from mdcsrn.bundle.expressions import Scope, expression_problems, scope_of
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
-from mdcsrn.bundle.names import LOCATED_ARGUMENTS, located_problem, target_problem, word_problem
+from mdcsrn.bundle.names import target, word_problem
 from mdcsrn.bundle.pickles import weights_problem
 from mdcsrn.errors import MdcsrnError
+from mdcsrn.ziplayout import layout_problem
 
 CONFIGS = (".yaml", ".yml", ".json")
-_KEY = re.compile(r"\$?[+~]?[\w\-./ ]+((#|::)[\w\-./ ]+)*")
-_DOWNLOADS = re.compile(r"pretrained|pretrained_\w+|use_pretrained|\w*_?urls?|download|progress_download")
-_UNSAFE = {
-    "weights_only": True,
-    "allow_pickle": False,
-    "pickle_module": None,
-    "trust_repo": None,
-}  # key -> its safe value
+_KEY = re.compile(r"[\w\-. ]+", re.ASCII)
+_PATH = re.compile(r"\+?[\w\-. ]+((#|::)[\w\-. ]+)*", re.ASCII)
+_MACRO = re.compile(r"%\w+((#|::)\w+)*", re.ASCII)
+_RELATIVE = re.compile(r"[@%](#|::)")
+_SPECIAL = {"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"}
 _LOGGING_CLASSES = {"StreamHandler", "NullHandler", "logging.StreamHandler", "logging.NullHandler", "Formatter"}
 
 
@@ -35,7 +35,7 @@ def screen(contents: Contents) -> list[Finding]:
         contents: see :func:`mdcsrn.bundle.contents.open_contents`.
 
     Returns:
-        Broken rules, in the order of the files.
+        Broken rules and what is not judged, in the order of the files.
     """
     findings: list[Finding] = []
     parsed: dict[str, Any] = {}
@@ -43,33 +43,42 @@ def screen(contents: Contents) -> list[Finding]:
         suffix = PurePosixPath(name).suffix.lower()
         try:
             if suffix in CONFIGS:
-                parsed[name] = load_plain(name, contents.read(name, MOST_BYTES))
+                content = contents.read(name, MOST_BYTES)
+                parsed[name] = load_plain(name, content)
+                if suffix != ".json" and not content.isascii():
+                    # In Latin-1 a letter of UTF-8 can end the line, and a comment becomes configuration.
+                    findings.append(Finding("encoding", name, "letters that systems read in different ways"))
             elif suffix == ".conf":
                 findings += logging_problems(name, contents.read(name, MOST_BYTES))
             elif suffix in (".pt", ".pth", ".safetensors"):
-                problem = weights_problem(name, contents.read(name))
-                if problem is not None:
-                    findings.append(Finding("weights", name, problem))
+                findings += _weights(name, contents.read(name))
         except MdcsrnError as error:
             findings.append(Finding("parse" if suffix in CONFIGS else "weights", name, str(error)))
-    aliases = _aliases(parsed)
-    for name, value in parsed.items():
-        findings += [Finding(rule, f"{name}: {place}", text) for rule, place, text in _walk(value, "", aliases)]
-    return findings
+    return [*findings, *configurations(parsed)]
 
 
-def _aliases(parsed: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Names that any import of any file binds: overlays use those of the file that they lie on."""
-    found: dict[str, frozenset[str]] = {}
+def _weights(name: str, content: bytes) -> Iterator[Finding]:
+    problem = weights_problem(name, content)
+    if problem is None and not name.lower().endswith(".safetensors"):
+        problem = layout_problem(io.BytesIO(content), of_torch=True)
+    if problem is not None:
+        yield Finding("weights", name, problem)
+
+
+def configurations(parsed: Mapping[str, Any]) -> Iterator[Finding]:
+    """Judge configurations, all together: any of them can be laid over another.
+
+    Args:
+        parsed: file name -> its content as plain values.
+    """
+    definitions: dict[str, list[Any]] = {}
     for value in parsed.values():
-        for text in _texts(value):
-            pair = imported(text) if text.startswith("$") and "import" in text else None
-            if pair is not None:
-                alias, module = pair
-                if alias == module.split(".")[0] != module:
-                    module = alias  # `import a.b` binds a
-                found[alias] = found.get(alias, frozenset()) | {module}
-    return found
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            definitions.setdefault(key.removeprefix("+"), []).append(inner)
+    scope = scope_of([text for value in parsed.values() for text in _texts(value)], definitions)
+    for name, value in parsed.items():
+        for place, (rule, text) in _walk(value, "", scope):
+            yield Finding(rule, f"{name}: {place}", text)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -79,61 +88,71 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner)
-    elif isinstance(value, str):
+    elif isinstance(value, str) and value.startswith("$"):
         yield value
 
 
-def _walk(value: Any, place: str, aliases: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, str, str]]:
-    """Rule, place and reason of everything that is wrong in a configuration."""
+def _walk(value: Any, place: str, scope: Scope) -> Iterator[tuple[str, Problem]]:
+    """Place, rule and reason of everything that is wrong in a configuration."""
     if isinstance(value, dict):
+        yield from ((place, problem) for problem in _component(value, place, scope))
         for key, inner in value.items():
             here = f"{place}#{key}" if place else key
-            if not _KEY.fullmatch(key):
-                # A relative reference (@#x) is replaced by the keys above it, in the text that Python evaluates.
-                yield "key", here[:120], "a key with characters that could become a part of an expression"
-            yield from _special(re.split(r"#|::", key)[-1].lstrip("+~"), inner, here)
-            yield from _walk(inner, here, aliases)
+            yield from ((here[:120], problem) for problem in _key(key, inner, place))
+            if (place or "#" in here or "::" in here) and target(value.get("_target_")) is None:
+                # Elsewhere than in a component, whose arguments are judged with it: by name, it can be merged into one.
+                problem = argument_problem(re.split(r"#|::", key)[-1].removeprefix("+"), inner, scope.definitions)
+                yield from [(here[:120], problem)] if problem else []
+            if key != "_target_":
+                yield from _walk(inner, here, scope)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _walk(inner, f"{place}#{index}", aliases)
+            yield from _walk(inner, f"{place}#{index}", scope)
     elif isinstance(value, str):
-        yield from ((rule, place, text) for rule, text in _text_problems(value, aliases))
+        yield from ((place, problem) for problem in _text(value, scope))
 
 
-def _special(key: str, value: Any, place: str) -> Iterator[tuple[str, str, str]]:
-    """Keys that mean something to MONAI, or to what it calls."""
-    if key == "_target_":
-        problem = target_problem(value)
-        if problem is not None:
-            yield "target", place, problem
-    elif key == "_mode_" and value != "default":
-        # `callable` hands the class over, and an expression could call it with a reader that is looked up by its name.
-        yield "mode", place, f"_mode_ is default, not {str(value)[:40]!r}: others open a debugger, or hand a class over"
-    elif key == "_debug_":
-        yield "mode", place, "_debug_ opens a debugger"
-    elif key in LOCATED_ARGUMENTS:
-        problem = located_problem(value)
-        if problem is not None:
-            yield "located", place, problem
-    elif key in _UNSAFE and value is not _UNSAFE[key]:
-        yield "unsafe-load", place, f"{key}: {str(value)[:40]} lets a file run code"
-    elif (
-        _DOWNLOADS.fullmatch(key) and value not in (False, None, "") and not place.startswith(("large_files", "schema"))
-    ):
-        yield "download", place, f"{key} fetches something from elsewhere"
-
-
-def _text_problems(text: str, aliases: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, str]]:
-    if text.startswith("$"):
-        for problem in expression_problems(text, aliases):
-            yield ("import" if problem.startswith("import of") else "expression"), f"{problem} in {text[:80]!r}"
-    elif text.startswith("%"):
-        if re.search(r"\.(json|ya?ml)", text, re.IGNORECASE) and re.search(r"^%\s*[/~\\]|\.\.|[\\:]/", text):
-            yield "macro", f"a macro that reads a file outside of the bundle: {text[:80]!r}"
+def _component(value: Mapping[str, Any], place: str, scope: Scope) -> Iterator[Problem]:
+    """``_target_`` and its arguments."""
+    if "_target_" not in value:
+        return
+    full = target(value["_target_"])
+    if full is None:
+        yield "target", f"_target_ {str(value['_target_'])[:80]!r} is not on the list of allowed names"
+    elif not place:
+        yield "target", "a _target_ of the whole file"
     else:
-        word = word_problem(text)
-        if word is not None:
-            yield "word", word
+        arguments = {key: inner for key, inner in value.items() if key not in _SPECIAL}
+        yield from call_problems(full, (), arguments, scope.definitions)
+
+
+def _key(key: str, value: Any, place: str) -> Iterator[Problem]:
+    """Keys that mean something to MONAI."""
+    last = re.split(r"#|::", key.removeprefix("+"))[-1]
+    merged = key.startswith("+") and isinstance(value, dict) and "_target_" in value
+    if not (_KEY if place else _PATH).fullmatch(key):
+        # The keys above a reference can become a part of it, and MONAI takes a path in a key for one.
+        yield "key", "a key with characters that could become a part of an expression or of another place"
+    elif merged or (last == "_target_" and last != key):
+        yield "target", "a _target_ that is put into what another file says"
+    elif last == "_mode_" and value != "default":
+        yield "mode", f"_mode_ is default, not {str(value)[:40]!r}: others open a debugger, or hand a class over"
+    elif last == "_debug_":
+        yield "mode", "_debug_ opens a debugger"
+    elif last.startswith("_") and last not in _SPECIAL:
+        yield "key", f"{last} is no key that this screen knows"
+
+
+def _text(text: str, scope: Scope) -> Iterator[Problem]:
+    word = None if text in READERS | WRITERS else word_problem(text)
+    if _RELATIVE.search(text):
+        yield "macro", f"a relative reference: {text[:80]!r}"
+    elif text.startswith("$"):
+        yield from ((rule, f"{reason} in {text[:80]!r}") for rule, reason in expression_problems(text, scope))
+    elif text.startswith("%") and not _MACRO.fullmatch(text):
+        yield "macro", f"a macro that reads another file: {text[:80]!r}"
+    elif word is not None:
+        yield "word", word
 
 
 def logging_problems(name: str, content: bytes) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from mdcsrn.bundle.contents import Contents
+from mdcsrn.bundle.contents import Contents, name_problem
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
 from mdcsrn.errors import ConfigError, MdcsrnError
@@ -161,8 +161,11 @@ def _large_files(contents: Contents) -> Iterator[Finding]:
     for entry in entries:
         values = entry if isinstance(entry, dict) else {}
         path, url = str(values.get("path", "")), str(values.get("url", ""))
-        if not path or path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts or "\\" in path:
-            yield Finding("large-files", where, f"a path that leads out of the bundle: {path[:80]!r}")
+        problem = name_problem(path)
+        if not path or problem is not None:
+            yield Finding("large-files", where, f"{path[:80]!r}: {problem[1] if problem else 'no path'}")
+        elif path in contents.files:
+            yield Finding("large-files", where, f"{path[:80]!r} would be put in the place of a file that is there")
         if url and not url.startswith("https://"):
             yield Finding("large-files", where, f"an address that is not https: {url[:80]!r}")
         if values.get("hash_type") != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", str(values.get("hash_val", ""))):

@@ -58,10 +58,11 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
 
     The model zoo's rules (files, metadata, version, identifiers, hashes), and a screen of what it could do: names that
     its configs call, `$` expressions, pickles, logging, links, archive tricks. Nothing of the bundle is evaluated. The
-    network of a shipped bundle is run too (MONAI's verify_net_in_out and ckpt_export). Exit code 3 where a rule is
-    broken.
+    network of a shipped bundle is run too (MONAI's verify_net_in_out and ckpt_export). Exit code 0: it passes; 3: a
+    rule is broken, or something in it is not on the list of what is known to be harmless ("not judged").
     """
     from mdcsrn.bundle.check import check, check_network, find_source, is_shipped
+    from mdcsrn.bundle.finding import verdict
 
     source = find_source(bundle)
     findings = check(source)
@@ -69,14 +70,16 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
     if ran:
         findings = check_network(source)
     if as_json:
-        document = {"bundle": str(source), "network": ran, "findings": [finding.to_dict() for finding in findings]}
+        document = {"bundle": str(source), "verdict": verdict(findings), "network": ran,
+                    "findings": [finding.to_dict() for finding in findings]}  # fmt: skip
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in findings:
-            click.echo(printable(f"{finding.rule:<14} {finding.where}: {finding.text}"))
+            click.echo(printable(f"{finding.rule:<14} {finding.verdict}: {finding.where}: {finding.text}"))
     if findings:
         rules = ", ".join(sorted({finding.rule for finding in findings}))
-        raise DataError(f"{source} does not pass", got=f"{len(findings)} broken: {rules}", remedy="do not run it")
+        remedy = "do not run it" if verdict(findings) == "refused" else "read each of these places before you run it"
+        raise DataError(f"{source} is {verdict(findings)}", got=f"{len(findings)} found: {rules}", remedy=remedy)
     if not as_json:
         click.echo(f"{source} passes" + ("; its network too" if ran else ""))
 

@@ -1,126 +1,156 @@
-"""Attacks in the configuration of a bundle: each is refused by the name of its rule, and nothing of it is evaluated."""
+"""What the screen says of single lines of a configuration: the rule by its name, the verdict, and what may pass."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
+import yaml
 
 from mdcsrn.bundle.check import check
-from mdcsrn.bundle.expressions import expression_problems
+from mdcsrn.bundle.expressions import GLOBALS, Scope, expression_problems
+from mdcsrn.bundle.finding import verdict
+from mdcsrn.bundle.screen import configurations
 
-TOUCH = "touch {marker}"
-
-# name -> (rule, lines that are appended to configs/inference.yaml)
-ATTACKS = {
-    "import by hand": ("expression", 'x: "$__import__(\'os\').system(\'{touch}\')"'),
-    "eval": ("expression", "x: \"$eval('1')\""),
-    "exec": ("expression", "x: \"$exec('import os')\""),
-    "open": ("expression", "x: \"$open('{marker}', 'w')\""),
-    "getattr": ("expression", "x: \"$getattr(torch, 'os').system('{touch}')\""),
-    "setattr": ("expression", "x: \"$setattr(torch, 'load', print)\""),
-    "import sys": ("import", "x: $import sys"),
-    "import os's own functions": ("expression", "x: $from os import path, system"),
-    "import subprocess": ("import", "x: $import subprocess as s"),
-    "import from": ("import", "x: $from os import system"),
-    "import the bundle's own code": ("import", "x: $import scripts.evil"),
-    "import monai.bundle": ("import", "x: $import monai.bundle as b"),
-    "import pickle under a known name": ("import", "x: $import pickle as torch"),
-    "import and more": ("expression", "x: \"$import torch; torch.os.system('{touch}')\""),
-    "os through torch": ("expression", "x: \"$torch.os.system('{touch}')\""),
-    "os through numpy": ("expression", "x: \"$np.lib.npyio.os.system('{touch}')\""),
-    "sys through monai": ("expression", "x: \"$monai.transforms.io.array.sys.exit()\""),
-    "os through mdcsrn": ("expression", "x: \"$mdcsrn.files.os.remove('{marker}')\""),
-    "torch.load": ("expression", "x: \"$torch.load('models/model.pt', weights_only=False)\""),
-    "torch.hub": ("expression", "x: \"$torch.hub.load('a/b', 'c')\""),
-    "torch.jit.load": ("expression", "x: \"$torch.jit.load('models/model.pt')\""),
-    "torch.save": ("expression", "x: \"$torch.save(1, '{marker}')\""),
-    "np.load": ("expression", "x: \"$np.load('a.npy', allow_pickle=True)\""),
-    "monai.bundle.run": ("expression", "x: \"$monai.bundle.run(config_file='x.json')\""),
-    "monai.bundle.load": ("expression", "x: \"$monai.bundle.load('name')\""),
-    "run_cmd": ("expression", "x: \"$monai.utils.run_cmd(['id'])\""),
-    "optional_import": ("expression", "x: \"$monai.utils.optional_import('os')\""),
-    "download": ("expression", "x: \"$monai.apps.download_url('https://example.org', '{marker}')\""),
-    "dunder attributes": ("expression", 'x: "$().__class__.__base__.__subclasses__()"'),
-    "dunder of a reference": ("expression", 'x: "$@device.__reduce__()"'),
-    "globals of a function": ("expression", 'x: "$@network.forward.__globals__"'),
-    "frame of a generator": ("expression", 'x: "$(i for i in [1]).gi_frame.f_builtins"'),
-    "os through its path": ("expression", "x: \"$os.path.os.system('{touch}')\""),
-    "os.system, os imported for its path": ("expression", "imports_: $import os\nx: \"$os.system('{touch}')\""),
-    "the environment": ("expression", "imports_: $import os\nx: \"$@dataset_dir + os.environ['HOME']\""),
-    "a home directory": ("expression", "imports_: $import os\nx: \"$os.path.expanduser('~')\""),
-    "setattr under another name": (
-        "expression", "y: $import mdcsrn.networks as torch\nx: \"$setattr(torch.backends.cudnn, 'benchmark', True)\""
-    ),
-    "setattr of something else": ("expression", "x: \"$setattr(torch.backends.cudnn, 'enabled', True)\""),
+# name -> (rule, what lies beside the rest of a configuration)
+LINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "a callable that is not on the list": ("target", {"x": {"_target_": "monai.transforms.Lambda"}}),
+    "a bare one": ("target", {"x": {"_target_": "Lambdad", "keys": "a", "func": "@device"}}),
+    "one that looks a class up": ("target", {"x": {"_target_": "TorchVisiond", "keys": "a", "name": "ColorJitter"}}),
+    "one that looks a reader up": ("target", {"x": {"_target_": "ImageDataset", "image_files": ["a"]}}),
+    "one that looks a merger up": ("target", {"x": {"_target_": "PatchInferer", "merger_cls": "AvgMerger"}}),
+    "one that looks an encoder up": ("target", {"x": {"_target_": "FlexibleUNet", "backbone": "a.b"}}),
+    "one that fetches": ("target", {"x": {"_target_": "PerceptualLoss", "spatial_dims": 3}}),
+    "one that calls home": ("target", {"x": {"_target_": "MLFlowHandler", "tracking_uri": "x"}}),
+    "one that writes text into any file": ("target", {"x": {"_target_": "LogfileHandler", "output_dir": "eval"}}),
+    "one that keeps pickles": ("target", {"x": {"_target_": "PersistentDataset", "data": [], "transform": None}}),
+    "one of the bundle's own": ("target", {"x": {"_target_": "scripts.net.Network"}}),
+    "one at another place of MONAI": ("target", {"x": {"_target_": "monai.transforms.io.array.LoadImage"}}),
+    "a class of Python's": ("target", {"x": {"_target_": "pathlib.Path"}}),
+    "no name": ("target", {"x": {"_target_": {"a": 1}}}),
+    "a file that is a component": ("target", {"_target_": "LoadImage"}),
+    "an allowed one, by a long key": ("target", {"x": {"model_name": "a"}, "x#_target_": "EfficientNetBN"}),
+    "a component that is merged": ("target", {"+x": {"_target_": "LoadImage"}}),
+    "an argument that is not named": ("argument", {"x": {"_target_": "LoadImage", "command": "a"}}),
+    "an argument behind a dictionary": ("argument", {"x": {"_target_": "SupervisedEvaluator", "amp_kwargs": {"a": 1}}}),
+    "a reader that is not plain": ("argument", {"x": {"_target_": "LoadImage", "reader": "$@a if @b else @c"}}),
+    "a reader that is no expression": ("argument", {"x": {"_target_": "LoadImage", "reader": "$)("}}),
+    "a reader that is a component": ("argument", {"x": {"_target_": "LoadImage", "reader": {"_target_": "LoadImage"}}}),
+    "a reader that is nowhere": ("argument", {"x": {"_target_": "LoadImage", "reader": "@nowhere"}}),
+    "a reader in a circle": ("argument", {"r": "@s", "s": "@r", "x": {"_target_": "LoadImage", "reader": "@r"}}),
+    "a reader with pickles inside": ("located", {"x": {"_target_": "LoadImage", "reader": "NumpyReader"}}),
+    "a reader by reference": ("located", {"r": "os.system", "x": {"_target_": "LoadImage", "reader": "@r"}}),
+    "a reader, deep by a long key": ("located", {"train#load#transforms#0#reader": "os.system"}),
+    "a reader in what another file merges": ("located", {"+train": {"load": {"reader": "os.system"}}}),
+    "a writer": ("located", {"x": {"_target_": "SaveImage", "writer": "os.system"}}),
+    "a merger": ("located", {"x#merger_cls": "os.system"}),
+    "a name to be looked up": ("word", {"x": {"_target_": "Compose", "transforms": ["subprocess.call"]}}),
+    "one of torch's": ("word", {"x": {"_target_": "UNet", "spatial_dims": 3, "act": "torch.os.system"}}),
+    "pickles by switch": ("unsafe-load", {"x": {"a": {"weights_only": False}}}),
+    "pickles by number": ("unsafe-load", {"x": {"a": {"weights_only": 0}}}),
+    "pickles of arrays": ("unsafe-load", {"x": {"allow_pickle": True}}),
+    "weights from elsewhere": ("download", {"x": {"_target_": "DenseNet121", "spatial_dims": 3, "in_channels": 1,
+                                                  "out_channels": 1, "pretrained": True}}),
+    "weights from elsewhere by default": ("download", {"x": {"_target_": "EfficientNetBN", "model_name": "a"}}),
+    "an image outside": ("path", {"x": {"_target_": "SaveImage", "output_dir": "/tmp"}}),
+    "an image at home": ("path", {"x": {"_target_": "SaveImage", "output_dir": "~"}}),
+    "an image above": ("path", {"x": {"_target_": "SaveImage", "output_dir": "$@bundle_root + './..'"}}),
+    "an image that is a program": ("path", {"x": {"_target_": "SaveImage", "output_ext": ".py"}}),
+    "a checkpoint that is a program": (
+        "path", {"x": {"_target_": "CheckpointSaver", "save_dir": "a", "save_dict": {}, "final_filename": "a.py"}}),
+    "an event log outside": ("path", {"x": {"_target_": "TensorBoardStatsHandler", "log_dir": "/var/log"}}),
+    "a debugger": ("mode", {"x": {"_target_": "Compose", "_mode_": "debug"}}),
+    "a debugger by a long key": ("mode", {"x#_mode_": "debug"}),
+    "a class as a value": ("mode", {"x": {"_target_": "LoadImage", "_mode_": "callable"}}),
+    "a breakpoint": ("mode", {"x": {"_target_": "Compose", "_debug_": True}}),
+    "a key of an older MONAI": ("key", {"x": {"_name_": "os.system"}}),
+    "a long key inside": ("key", {"x": {"a#reader": "b"}}),
+    "YAML's merge": ("key", {"x": {"<<": {"a": 1}}}),
+    "a macro to the system": ("macro", {"x": "%/etc/config.yaml#a"}),
+    "a macro out of the bundle": ("macro", {"x": "%../other/configs/a.json"}),
+    "a macro of another file": ("macro", {"x": "%configs/train.yaml#a"}),
+    "a macro of everything": ("macro", {"x": "%"}),
+    "a relative reference": ("macro", {"x": {"y": "$@##z"}}),
+    "a relative macro": ("macro", {"x": {"y": "%##z"}}),
+    "an import of nothing": ("import", {"x": "$from torch import *"}),
+    "an import from beside": ("import", {"x": "$from . import a"}),
+    "an import of a class": ("import", {"x": "$from torch.optim import Adam"}),
+    "an import of the bundle's own": ("import", {"x": "$import scripts.evil"}),
+    "an import of MONAI's bundles": ("import", {"x": "$import monai.bundle as b"}),
+    "an import under another's name": ("import", {"x": "$import os", "y": "$import glob as os"}),
+    "what no list has": ("expression", {"x": "$torch.compile(@network)"}),
+    "what is no expression": ("expression", {"x": "$)("}),
+    "what is too long": ("expression", {"x": "$" + " + ".join(["1"] * 300)}),
+    "an idiom that means another module": ("import", {"y": "$import mdcsrn.networks as torch"}),
+    "setattr of something else": ("expression", {"x": "$setattr(torch.backends.cudnn, 'enabled', True)"}),
     "another process group": (
-        "expression", "imports_: $import torch.distributed as dist\n"
-        "x: \"$dist.init_process_group(backend='nccl', init_method='tcp://192.0.2.1:1')\""
-    ),
-    "call of an item of a reference": ("expression", "x: \"$@transform['x']('exec')\""),
-    "a reader for a reference": ("expression", "x: \"$@transform('a', reader='exec')\""),
-    "lambda": ("expression", 'x: "$(lambda: 1)()"'),
-    "walrus": ("expression", 'x: "$[y := 1]"'),
-    "call of a call": ("expression", "x: \"$torch.nn.Linear(1, 1)(torch.zeros(1))\""),
-    "call of an item": ("expression", "x: \"$[torch.device][0]('cpu')\""),
-    "format string": ("expression", "x: \"$'{0.__class__}'.format(1)\""),
-    "f-string": ("expression", "x: '$f\"{1}\"'"),
-    "arguments from a dictionary": ("expression", "x: \"$torch.zeros(**@device)\""),
-    "a loop that hides a name": ("expression", "x: \"$[torch for torch in [1]]\""),
-    "a number that fills the memory": ("expression", "x: \"$[0] * 100000000000\""),
-    "a power": ("expression", "x: \"$9 ** 9 ** 9\""),
-    "itemgetter's brother": ("expression", "x: \"$operator.attrgetter('__class__')\""),
-    "writing through a value": ("expression", "x: \"$@dataset_dir.write_text('x')\""),
-    "reader by position": ("expression", "x: \"$monai.transforms.LoadImage('exec', False)\""),
-    "no expression": ("expression", "x: \"$)(\""),
-    "target: os.system": ("target", "x: {_target_: os.system, command: '{touch}'}"),
-    "target: subprocess.Popen": ("target", "x: {_target_: subprocess.Popen, args: [id]}"),
-    "target: builtins.eval": ("target", "x: {_target_: builtins.eval}"),
-    "target: eval": ("target", "x: {_target_: eval}"),
-    "target: run_cmd": ("target", "x: {_target_: run_cmd}"),
-    "target: torch.load": ("target", "x: {_target_: torch.load, f: models/model.pt, weights_only: true}"),
-    "target: torch.hub.load": ("target", "x: {_target_: torch.hub.load}"),
-    "target: pickle": ("target", "x: {_target_: pickle.loads}"),
-    "target: monai.bundle.run": ("target", "x: {_target_: monai.bundle.run}"),
-    "target: ConfigParser": ("target", "x: {_target_: ConfigParser}"),
-    "target: Lambdad": ("target", "x: {_target_: Lambdad, keys: a, func: '@device'}"),
-    "target: monai.transforms.Lambda": ("target", "x: {_target_: monai.transforms.Lambda}"),
-    "target: TorchVisiond": ("target", "x: {_target_: TorchVisiond, keys: a, name: Lambda}"),
-    "target: PerceptualLoss": ("target", "x: {_target_: PerceptualLoss, spatial_dims: 3}"),
-    "target: MLFlowHandler": ("target", "x: {_target_: MLFlowHandler, tracking_uri: x}"),
-    "target: an expression": ("target", "x: {_target_: $torch.device}"),
-    "target: a reference": ("target", "x: {_target_: '@device'}"),
-    "target: module of the bundle": ("target", "x: {_target_: scripts.evil.Run}"),
-    "target by a long key": ("target", "network_def#_target_: os.system"),
-    "reader: subprocess.Popen": (
-        "located", "x: {_target_: LoadImaged, keys: a, reader: subprocess.Popen, args: '{touch}', shell: true}"
-    ),
-    "reader: exec": ("located", "x: {_target_: LoadImage, reader: exec}"),
-    "reader: by reference": ("located", "x: {_target_: LoadImage, reader: '@y'}"),
-    "reader: pickles": ("located", "x: {_target_: LoadImage, reader: NumpyReader}"),
-    "writer: os.system": ("located", "x: {_target_: SaveImage, writer: os.system}"),
-    "merger: os.system": ("located", "x: {_target_: PatchInferer, merger_cls: os.system}"),
-    "a name to be looked up": ("word", "x: {_target_: Compose, transforms: [subprocess.call]}"),
-    "debugger": ("mode", "x: {_target_: Compose, _mode_: debug}"),
-    "class as a value": ("mode", "x: {_target_: LoadImage, _mode_: callable}"),
-    "breakpoint": ("mode", "x: {_target_: Compose, _debug_: true}"),
-    "requirement that runs": ("expression", "x: {_target_: Compose, _requires_: \"$torch.os.system('{touch}')\"}"),
-    "switch that runs": ("expression", "x: {_target_: Compose, _disabled_: \"$torch.os.system('{touch}')\"}"),
-    "unsafe load": ("unsafe-load", "x: {_target_: PersistentDataset, weights_only: false}"),
-    "pickles of arrays": ("unsafe-load", "x: {_target_: Dataset, allow_pickle: true}"),
-    "weights from elsewhere": ("download", "x: {_target_: DenseNet121, pretrained: true}"),
-    "macro to the system": ("macro", "x: '%/etc/config.yaml#a'"),
-    "macro out of the bundle": ("macro", "x: '%../other/configs/a.json'"),
-    "macro behind a separator": ("macro", "x: '%a#/../../b.yaml'"),
-    "key that becomes an expression": ("key", "\"a + torch.os.system('x') + @y\": {{z: '$@##q'}}"),
-    "YAML tag": ("parse", "x: !!python/object/apply:os.system ['{touch}']"),
-    "YAML alias": ("parse", "x: &a [1]\ny: [*a, *a]"),
-    "a key twice": ("parse", "run: []"),
-    "not YAML": ("parse", "x: [1"),
-    "too deep": ("parse", "x: " + "[" * 100 + "]" * 100),
+        "expression", {"y": "$import torch.distributed as dist",
+                       "x": "$dist.init_process_group(backend='nccl', init_method='tcp://192.0.2.1:1')"}),
+    "the environment": ("expression", {"y": "$import os", "x": "$os.environ['HOME']"}),
+    "a home directory": ("expression", {"y": "$import os", "x": "$os.path.expanduser('~')"}),
+    "a call of a reference with text": ("expression", {"x": "$@transform('a')"}),
+    "a call of an item of a reference": ("expression", {"x": "$@transform['x'](@device)"}),
+    "a power": ("expression", {"x": "$9 ** 9 ** 9"}),
+    "a number that fills the memory": ("expression", {"x": "$[0] * 100000000000"}),
+    "a format": ("expression", {"x": "$'{0.__class__}'.format(1)"}),
 }  # fmt: skip
+NOT_JUDGED = {"argument", "expression", "import", "key", "macro", "target", "word"}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_rule_and_verdict(line: str, foreign: Path) -> None:
+    rule, lines = LINES[line]
+    config = foreign / "configs" / "inference.yaml"
+    config.write_text(config.read_text() + yaml.safe_dump(lines, sort_keys=False))
+    findings = check(foreign)
+    assert rule in {finding.rule for finding in findings}, findings
+    assert all(finding.where.startswith("configs/inference.yaml") for finding in findings), findings
+    assert verdict([finding for finding in findings if finding.rule == rule]) == (
+        "not judged" if rule in NOT_JUDGED else "refused"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: !!python/object/apply:os.system [id]",
+        "x: ! a",
+        "x: &a [1]\ny: [*a, *a]",
+        "run: []",
+        "? {a: 1}\n: 2",
+        "x: [1",
+        "x: " + "[" * 100 + "]" * 100,
+    ],
+    ids=["a tag", "a bare tag", "an alias", "a key twice", "a key that is no text", "not YAML", "too deep"],
+)
+def test_what_is_not_parsed_is_refused(text: str, foreign: Path) -> None:
+    config = foreign / "configs" / "inference.yaml"
+    config.write_text(f"{config.read_text()}{text}\n")
+    assert {finding.rule for finding in check(foreign)} == {"parse"}
+
+
+def test_a_comment_that_is_configuration_elsewhere(foreign: Path) -> None:
+    """Where files are read as Latin-1, the second byte of this letter ends the line."""
+    config = foreign / "configs" / "inference.yaml"
+    content = config.read_bytes() + "# \u00c5evil: $torch.os.system('id')\n".encode()
+    config.write_bytes(content)
+    assert "evil" not in yaml.safe_load(content.decode("utf-8"))
+    assert "evil" in yaml.safe_load(content.decode("latin-1"))
+    (finding,) = check(foreign)
+    assert (finding.rule, finding.verdict) == ("encoding", "not judged")
+
+
+def test_what_another_file_says_counts(foreign: Path) -> None:
+    """A reference has the values of all files: any of them may be laid over another."""
+    overlay = foreign / "configs" / "overlay.yaml"
+    config = foreign / "configs" / "inference.yaml"
+    config.write_text(config.read_text() + "out: eval\nx: {_target_: SaveImage, output_dir: '@out'}\n")
+    overlay.write_text("out: runs\n")
+    assert check(foreign) == []
+    overlay.write_text("out: /etc\n")
+    assert {finding.rule for finding in check(foreign)} == {"path"}
 
 
 # Another bundle's inference, in the manner of the model zoo: paths joined, a checkpoint handler called by reference.
@@ -157,57 +187,8 @@ def test_a_bundle_in_the_manner_of_the_zoo_passes(foreign: Path) -> None:
     assert check(foreign) == []
 
 
-def spoil(home: Path, lines: str) -> Path:
-    """Append an attack; the file that it would make is returned."""
-    marker = home.parent / "marker"
-    text = lines.replace("{touch}", TOUCH.format(marker=marker)).replace("{marker}", str(marker))
-    config = home / "configs" / "inference.yaml"
-    config.write_text(config.read_text() + text.replace("{{", "{").replace("}}", "}") + "\n")
-    return marker
-
-
-def test_the_bundle_that_is_spoilt_passes(foreign: Path) -> None:
-    assert check(foreign) == []
-
-
 def test_the_shipped_bundle_passes(shipped: Path) -> None:
     assert check(shipped) == []
-
-
-def test_there_are_forty_at_least() -> None:
-    assert len(ATTACKS) >= 40
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_attack(attack: str, foreign: Path) -> None:
-    rule, lines = ATTACKS[attack]
-    marker = spoil(foreign, lines)
-    findings = check(foreign)
-    assert rule in {finding.rule for finding in findings}, findings
-    assert all(finding.where.startswith("configs/inference.yaml") for finding in findings), findings
-    assert not marker.exists()
-
-
-REAL = ("import by hand", "os through torch", "target: os.system", "reader: subprocess.Popen", "requirement that runs")
-
-
-@pytest.mark.parametrize("attack", REAL)
-def test_what_is_refused_does_run_in_monai(attack: str, foreign: Path) -> None:
-    """Without the screen these make the marker: what is refused is no invention."""
-    marker = spoil(foreign, ATTACKS[attack][1])
-    parser = ConfigParser()
-    parser.read_config(foreign / "configs" / "inference.yaml")
-    try:
-        parser.get_parsed_content("x")
-    except Exception as error:  # MONAI goes on with what the command returned
-        assert "not found" not in str(error)
-    for _ in range(100):  # Popen does not wait
-        if marker.exists():
-            break
-        import time
-
-        time.sleep(0.05)
-    assert marker.exists()
 
 
 @pytest.mark.parametrize(
@@ -215,15 +196,19 @@ def test_what_is_refused_does_run_in_monai(attack: str, foreign: Path) -> None:
     [
         "$1 + @conditional",
         "$@a#b#0.to(@device)",
-        "$@##up + '/x'",
         "$['one', 'pair', 'all'][sum(r > 1 for r in @degradation#reduction) - 1]",
         "$torch.optim.Adam(@net.parameters(), lr=1e-4)",
+        "$torch.optim.Adam(@net.parameters(), 1e-4, (0.9, 0.99))",
         "$monai.handlers.from_engine(['pred', 'label'])",
+        "$monai.transforms.LoadImaged('image', 'NibabelReader')",
+        "$monai.transforms.LoadImaged(keys='image', reader=None)",
+        "$monai.networks.nets.DenseNet121(3, 1, 2, pretrained=False)",
+        "$monai.networks.nets.EfficientNetBN('efficientnet-b0', False)",
+        "$monai.data.DataLoader(@dataset, batch_size=2, collate_fn=monai.data.list_data_collate)",
         "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))",
         "$np.float32",
         "$None if not @start else @start",
         "$import torch",
-        "$from torch.optim import Adam",
         "$import os",
         "$os.path.join(@bundle_root, 'eval')",
         "$not os.path.exists(@checkpoint)",
@@ -237,5 +222,25 @@ def test_what_is_refused_does_run_in_monai(attack: str, foreign: Path) -> None:
     ],
 )
 def test_ordinary_expressions_pass(text: str) -> None:
-    aliases = {"glob": {"glob"}, "os": {"os"}, "dist": {"torch.distributed"}}
-    assert expression_problems(text, {name: frozenset(modules) for name, modules in aliases.items()}) == []
+    aliases = {**GLOBALS, "glob": "glob", "os": "os", "dist": "torch.distributed"}
+    assert expression_problems(text, Scope(aliases, {})) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"x": {"_target_": "LoadImaged", "keys": "a", "reader": "ITKReader"}},
+        {"x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": False}},
+        {"p": False, "x": {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "pretrained": "@p"}},
+        {"b": ".", "x": {"_target_": "SaveImage", "output_dir": "$@b + '/eval'", "output_ext": ".nii"}},
+        {"x": {"_target_": "DataLoader", "dataset": "@d", "collate_fn": "$monai.data.list_data_collate"}},
+        {"x": {"_target_": "Compose", "_desc_": "reads a file", "_disabled_": True, "_requires_": "@init"}},
+        {"train#dataloader#shuffle": False, "+imports": ["$import math"], "validate#handlers#1#_disabled_": True},
+        {"x": "%train#postprocessing", "y": {"a": 0.5, "b": [1, "text", None]}},
+        {"x": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@o", "step_size": 10, "gamma": 0.1}},
+        {"x": {"_target_": "CheckpointSaver", "save_dir": "$'.' + '/models'", "save_dict": {"model": "@network"},
+               "key_metric_filename": "model.pt"}},
+    ],
+)  # fmt: skip
+def test_ordinary_lines_pass(lines: dict[str, Any]) -> None:
+    assert list(configurations({"a.yaml": lines})) == []

@@ -82,7 +82,26 @@ def test_another_name_in_the_local_header(foreign: Path) -> None:
     content = target.read_bytes()
     target.write_bytes(content.replace(b"docs/abc.txt", b"scripts/a.py", 1))
     (finding,) = check(target)
-    assert (finding.rule, finding.where) == ("name", "docs/abc.txt")
+    assert (finding.rule, finding.where, finding.verdict) == ("archive", "foreign.zip", "refused")
+    assert "docs/abc.txt" in finding.text
+
+
+def test_a_file_that_the_directory_does_not_name(foreign: Path) -> None:
+    target = zipped(foreign)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("scripts/a.py", "x")
+    target.write_bytes(buffer.getvalue() + zipped(foreign).read_bytes())
+    assert rules(target) == {"archive"}
+
+
+def test_weights_that_torch_would_read_from_elsewhere(foreign: Path) -> None:
+    """What stands before a zip moves the directory that torch reads, but not the one that Python reads."""
+    path = foreign / "models" / "model.pt"
+    path.write_bytes(path.read_bytes()[:-200] + path.read_bytes())
+    write_hashes(path.parent)
+    (finding,) = check(foreign)
+    assert (finding.rule, finding.where) == ("weights", "models/model.pt")
 
 
 def linked(mode: int) -> Callable[[zipfile.ZipFile], None]:
@@ -211,7 +230,16 @@ def large(**changes: str) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"path": "../x.pt"}, {"path": "/x.pt"}, {"url": "http://example.org"}, {"hash_type": "md5"}, {"hash_val": ""}],
+    [
+        {"path": "../x.pt"},
+        {"path": "/x.pt"},
+        {"path": "scripts/a.py"},
+        {"path": "models/model.pt"},
+        {"path": ""},
+        {"url": "http://example.org"},
+        {"hash_type": "md5"},
+        {"hash_val": ""},
+    ],
 )
 def test_large_files(foreign: Path, changes: dict[str, str]) -> None:
     (foreign / "large_files.yml").write_text(large())
