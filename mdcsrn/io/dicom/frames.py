@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError
-from mdcsrn.io.dicom.header import FrameTags, damaged, items
+from mdcsrn.io.dicom.header import FrameTags, damaged, sequence
 from mdcsrn.io.dicom.series import DicomFile, Frame
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def frames_of(dataset: Dataset, file: DicomFile) -> list[Frame]:
             remedy="convert it with dcm2niix, and give one volume of the result",
         )
     if sop_class in ENHANCED:
-        described = len(items(dataset, "PerFrameFunctionalGroupsSequence", file))
+        described = len(sequence(dataset, "PerFrameFunctionalGroupsSequence", file))
         if not 1 <= count <= MOST_FRAMES or described != count:
             raise damaged(file, f"{count:g} frames, {described} of them described")
         if root.text("ConcatenationUID"):
