@@ -22,6 +22,7 @@ from mdcsrn.io.formats import (
     read_image,
     read_image_header,
 )
+from mdcsrn.io.image_type import REFUSED
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
@@ -153,9 +154,11 @@ def files_sha256(files: Sequence[Path]) -> str:
 
 def _load_series(case: Case) -> Scan:
     from mdcsrn.io.dicom import read_series
+    from mdcsrn.io.dicom.stack import check_volume
 
     assert case.series is not None
     series = read_series(case.series)
+    check_volume(series.frames, series.volume.spacing[2], f"{case.path}, {case.series.name}")
     warnings = [*series.volume.warnings, *series.warnings]
     if any(_made_here(header) for header in series.headers):
         warnings.append("the series is itself a result of mdcsrn")
@@ -234,7 +237,7 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
     """DICOM series of a file, zip or folder, named by `prefix`, the folder that holds them, and their number."""
     from mdcsrn.io.dicom import find_series
 
-    found = find_series(source)
+    found = _magnitudes(find_series(source))
     places = ["/".join(part for part in (prefix, series.folder) if part) for series in found]
     if prefix and len(found) == 1:
         places = [prefix]
@@ -245,6 +248,21 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
             name = f"{name}_{series.name}"
         cases.append(Case(name, "dicom", source, series=series, error=series.error))
     return cases
+
+
+def _magnitudes(found: Sequence[SeriesFiles]) -> list[SeriesFiles]:
+    """Of a series that was split, the magnitude images where it has some; its phase images and the like are named."""
+    kept = []
+    for series in found:
+        siblings = [other for other in found if series.identity.uid and other.identity == series.identity]
+        others = [other for other in siblings if set(other.kinds) & set(REFUSED)]
+        if not others or len(others) == len(siblings):
+            kept.append(series)
+        elif series not in others:
+            listed = "; ".join(f"{len(other.frames)} images, {', '.join(other.kinds)}" for other in others)
+            warning = f"left out of this series, not magnitude images: {listed}"
+            kept.append(dataclasses.replace(series, warnings=(*series.warnings, warning)))
+    return kept
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:

@@ -175,6 +175,14 @@ class FrameTags:
                 return value
         return None
 
+    def at(self, tag: int) -> Any:
+        """Value of a tag of the file's root by its number, None where it is missing or cannot be decoded: private."""
+        try:
+            element = self.places[-1].get(tag)
+            return None if element is None else element.value
+        except Exception:  # pydicom converts values on first access, and nobody is bound to write private ones well
+            return None
+
     def number(self, keyword: str) -> float | None:
         """Finite number, None where the tag is missing or empty; the first of several."""
         values = self.numbers(keyword)
@@ -234,6 +242,16 @@ def get(dataset: Dataset, keyword: str, file: DicomFile) -> Any:
     except Exception as error:  # pydicom converts values on first access
         raise damaged(file, f"{keyword} cannot be decoded") from error
     return None if empty else value
+
+
+def text_of(dataset: Dataset, keyword: str, file: DicomFile) -> str:
+    """Text of a tag in one line, "" where it is missing or cannot be decoded; a backslash in it is no separator."""
+    try:
+        value = get(dataset, keyword, file)
+    except DataError:
+        return ""
+    listed = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value or ""]
+    return " ".join(" ".join(map(str, listed)).split())
 
 
 def sequence(dataset: Dataset, keyword: str, file: DicomFile) -> Sequence[Dataset]:
