@@ -177,7 +177,8 @@ def _load_series(case: Case) -> Scan:
 def _made_here(header: Dataset) -> bool:
     """True where a DICOM header names this software among the equipment that made the image."""
     makers = header.get("ContributingEquipmentSequence") or []
-    return any(str(maker.get("ManufacturerModelName", "")) == "mdcsrn" for maker in makers)
+    words = ("ContributionDescription", "ManufacturerModelName")  # the second of versions before 0.2
+    return any(str(maker.get(word, "")).split(" ")[0] == "mdcsrn" for maker in makers for word in words)
 
 
 def _cases_of_file(source: Path) -> list[Case]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -13,23 +12,18 @@ import pydicom
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.frames import ENHANCED, SINGLE, frames_of
 from mdcsrn.io.dicom.header import damaged as no_dicom
-from mdcsrn.io.dicom.header import get, parse, quiet, text_of
+from mdcsrn.io.dicom.header import get, identity_of, parse, quiet
 from mdcsrn.io.dicom.series import DicomFile, Frame, SeriesFiles, SeriesIdentity
 from mdcsrn.io.dicom.source import list_files, read_bytes
 from mdcsrn.io.dicom.stack import MIN_SLICES, OTHER_ORIENTATION, SAME_PLACE, arrange
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 
 class _Group:
     """Images that share a SeriesInstanceUID."""
 
-    def __init__(self, dataset: Dataset, uid: str, file: DicomFile) -> None:
-        self.uid = uid
-        self.study = str(get(dataset, "StudyInstanceUID", file) or "")
-        self.description = text_of(dataset, "SeriesDescription", file)
-        self.number: int | None = None
+    def __init__(self, identity: SeriesIdentity) -> None:
+        self.identity = identity
+        self.number = identity.number
         self.frames: list[Frame] = []
         self.files: list[DicomFile] = []
         self.error: MdcsrnError | None = None
@@ -68,8 +62,7 @@ def find(path: Path) -> list[SeriesFiles]:
         for k, part in enumerate(parts, 1):
             suffix = f"_part{k}" if len(parts) > 1 else ""
             frames = tuple(part) if not group.error else ()
-            identity = SeriesIdentity(group.study, group.uid, group.number, group.description)
-            found.append(SeriesFiles(name + suffix, folder, path, frames, warnings, group.error, identity))
+            found.append(SeriesFiles(name + suffix, folder, path, frames, warnings, group.error, group.identity))
     return found
 
 
@@ -88,14 +81,9 @@ def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: C
     if not uid:
         raise no_dicom(file, "no SeriesInstanceUID")
     if uid not in groups:
-        groups[uid] = _Group(dataset, uid, file)
+        groups[uid] = _Group(identity_of(dataset, file))
     group = groups[uid]
     group.files.append(file)
-    try:
-        number = get(dataset, "SeriesNumber", file)
-        group.number = abs(int(str(number).strip())) if number is not None and group.number is None else group.number
-    except (MdcsrnError, ValueError):
-        pass  # the number only names the result
     try:
         group.frames += frames_of(dataset, file)
     except MdcsrnError as error:

@@ -16,7 +16,7 @@ from pydicom.config import settings
 from pydicom.filereader import read_dataset
 
 from mdcsrn.errors import DataError, MdcsrnError
-from mdcsrn.io.dicom.series import DicomFile
+from mdcsrn.io.dicom.series import DicomFile, SeriesIdentity
 from mdcsrn.io.dicom.sniff import START, dataset_start
 from mdcsrn.io.dicom.source import BOMB_BYTES, BOMB_RATIO, LARGEST_FILE
 
@@ -252,6 +252,16 @@ def text_of(dataset: Dataset, keyword: str, file: DicomFile) -> str:
         return ""
     listed = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value or ""]
     return " ".join(" ".join(map(str, listed)).split())
+
+
+def identity_of(dataset: Dataset, file: DicomFile) -> SeriesIdentity:
+    """Which series of which study a file belongs to; what cannot be decoded counts as not there."""
+    try:
+        number: int | None = abs(int(text_of(dataset, "SeriesNumber", file)))
+    except ValueError:
+        number = None  # it only names the result
+    study, uid = (text_of(dataset, keyword, file) for keyword in ("StudyInstanceUID", "SeriesInstanceUID"))
+    return SeriesIdentity(study, uid, number, text_of(dataset, "SeriesDescription", file))
 
 
 def sequence(dataset: Dataset, keyword: str, file: DicomFile) -> Sequence[Dataset]:
