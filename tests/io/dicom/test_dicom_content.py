@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from mdcsrn.errors import DataError
-from mdcsrn.io.dicom import find_series, read_series
+from mdcsrn.io.dicom import find_series
 from mdcsrn.io.dicom.sniff import dataset_start, looks_like_dicom
 from mdcsrn.io.formats import image_kind
 from mdcsrn.io.sources import find_cases, load_case
@@ -81,17 +81,13 @@ PREAMBLES = {
 
 
 @pytest.mark.parametrize("preamble", PREAMBLES)
-def test_the_preamble_may_hold_anything(
-    tmp_path: Path, make_slices: Make, stored: np.ndarray, preamble: str
-) -> None:
+def test_the_preamble_may_hold_anything(tmp_path: Path, make_slices: Make, stored: np.ndarray, preamble: str) -> None:
     contents = [PREAMBLES[preamble] + _part10(ds)[128:] for ds in make_slices()]
     np.testing.assert_array_equal(_voxels(_write(contents, tmp_path / "scan")), stored.T)
 
 
 @pytest.mark.parametrize("left_out", ["preamble", "mark", "both"])
-def test_preamble_or_mark_may_be_missing(
-    tmp_path: Path, make_slices: Make, stored: np.ndarray, left_out: str
-) -> None:
+def test_preamble_or_mark_may_be_missing(tmp_path: Path, make_slices: Make, stored: np.ndarray, left_out: str) -> None:
     cut = {"preamble": lambda c: c[128:], "mark": lambda c: c[:128] + c[132:], "both": lambda c: c[132:]}[left_out]
     folder = _write([cut(_part10(ds)) for ds in make_slices()], tmp_path / "scan")
     np.testing.assert_array_equal(_voxels(folder), stored.T)
