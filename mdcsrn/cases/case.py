@@ -15,6 +15,7 @@ from mdcsrn.errors import ConfigError, MdcsrnError
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
     from mdcsrn.inference.pipeline import Prediction, Prepared
+    from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.scan import Scan
 
 Progress = Callable[[float], None]  # share of the case that is done, 0 to 1
@@ -32,6 +33,7 @@ class Job:
         fingerprint: hash of the source without its voxels being decoded, or None where only loading tells.
         mask: label map, or None.
         dicom_out: folder of a derived series, or None.
+        label: number and description of that series; None: those that its source suggests.
         report: HTML file, or None.
         sources: BIDS URIs of the source; None: its relative path.
         further: place of the further files by role (spread, invention, mean, mask); None: ``NAME_sr_ROLE.nii.gz``.
@@ -44,6 +46,7 @@ class Job:
     fingerprint: Callable[[], str] | None = None
     mask: Path | None = None
     dicom_out: Path | None = None
+    label: SeriesLabel | None = None
     report: Path | None = None
     sources: tuple[str, ...] | None = None
     further: Callable[[str], Path] | None = None
@@ -84,11 +87,12 @@ class Outcome:
 
 
 def settings_of(job: Job, options: Options) -> dict[str, Any]:
-    """What has a say in this result, its label map included."""
+    """What has a say in this result, its label map and its DICOM series included."""
     from mdcsrn.files import sha256
 
     mask = None if job.mask is None or not job.mask.is_file() else sha256(job.mask)
-    return {**options.settings(), "mask_sha256": mask}
+    series = {} if job.dicom_out is None else options.series()
+    return {**options.settings(), "mask_sha256": mask, **series}
 
 
 def is_already_done(job: Job, options: Options, model: Model) -> bool:
@@ -197,8 +201,17 @@ def describe(record: dict[str, Any]) -> list[str]:
     if certificate is not None:
         share = 100 * certificate["bound_share"]
         lines.append(f"consistency: relative error {certificate['relative_error']:.2g} in the measured {share:.3g} %")
+    if isinstance(record.get("dicom"), dict):
+        lines.append(_series_line(record["dicom"]))
     lines.append(f"written: {record['output']}, {_grid(record['shape'], record['spacing_mm'])}, {record['dtype']}")
     return lines
+
+
+def _series_line(entry: dict[str, Any]) -> str:
+    stored, certificate = entry["storage"], entry.get("certificate")
+    share = "" if certificate is None else f", relative error {certificate['relative_error']:.2g} in what was measured"
+    largest = f"{stored['largest_rounding_error']:.2g}"
+    return f"DICOM series: {entry['instances']} images, slope {stored['slope']:g}, rounding up to {largest}{share}"
 
 
 def _grid(shape: Sequence[int], spacing: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from mdcsrn.errors import ConfigError
 
 if TYPE_CHECKING:
     from mdcsrn.inference.task import Task
+    from mdcsrn.io.dicom import SlopeChoice
     from mdcsrn.io.nonfinite import NonFinite
 
 
@@ -30,6 +31,9 @@ class Options:
         fill_nonfinite: fill NaN and infinite voxels instead of refusing the file.
         uncertainty: also the spread of eight flips, and the invention map.
         dicom_out: folder for a derived DICOM series.
+        dicom_slope: ``exact``, or ``one`` for viewers that ignore slope and intercept.
+        series_description: SeriesDescription of the derived series; None: the source's with ``_SR``.
+        series_number: SeriesNumber of the derived series; None: 100 times the source's, plus 1.
         report: HTML file (a folder, where there are several cases).
         bundle: folder or name of a bundle.
         model: file with weights, or the name of one in the bundle.
@@ -56,6 +60,9 @@ class Options:
     fill_nonfinite: bool = False
     uncertainty: bool = False
     dicom_out: Path | None = None
+    dicom_slope: SlopeChoice = "exact"
+    series_description: str | None = None
+    series_number: int | None = None
     report: Path | None = None
     bundle: str | None = None
     model: str | None = None
@@ -78,9 +85,14 @@ class Options:
         """The task that the options name.
 
         Raises:
-            ConfigError: more than one of --same-grid, --factor and --to-spacing, or a value out of range.
+            ConfigError: more than one of --same-grid, --factor and --to-spacing, a value out of range, or words for a
+                DICOM series that is not asked for.
         """
         from mdcsrn.inference.task import Task
+
+        if self.dicom_out is None and self.series() != Options().series():
+            given = ", ".join(f"--{name.replace('_', '-')}" for name in self.series())
+            raise ConfigError("no DICOM series is asked for", got=f"one of {given}", remedy="give --dicom-out DIR")
 
         chosen = [
             word
@@ -100,6 +112,11 @@ class Options:
             slice_profile=self.slice_profile,
             consistency=not self.no_consistency,
         )
+
+    def series(self) -> dict[str, Any]:
+        """Plain values of what has a say in the derived DICOM series alone."""
+        names = ("dicom_slope", "series_description", "series_number")
+        return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
         """Plain values of all that has a say in the voxels; results made under equal settings are interchangeable.

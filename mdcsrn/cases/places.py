@@ -12,6 +12,7 @@ from mdcsrn.cases.options import Options
 from mdcsrn.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
+    from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.sources import Case
 
 ENDING = "_sr.nii.gz"
@@ -49,6 +50,7 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
         raise ConfigError(f"{len(cases)} cases cannot go into one file", got=output, remedy="give -o FOLDER")
     taken = {case.path.resolve() for case in cases}
     jobs = []
+    labels = _labels(cases, options)
     for case in cases:
         target = _target(source, case, output)
         if target.resolve() in taken:
@@ -62,10 +64,22 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
                 fingerprint=None if case.kind == "dicom" else partial(_fingerprint, case),
                 mask=mask_of(case.name, options.mask, several),
                 dicom_out=_below(options.dicom_out, case.name, several),
+                label=labels.get(case.name),
                 report=_below(options.report, f"{case.name}_sr.html", several),
             )
         )
     return jobs, several
+
+
+def _labels(cases: Sequence[Case], options: Options) -> dict[str, SeriesLabel]:
+    """Number and description of each derived series by the name of its case, distinct within a study."""
+    found = {case.name: case.series.identity for case in cases if case.series is not None}
+    if options.dicom_out is None or not found:
+        return {}
+    from mdcsrn.io.dicom import labels_of
+
+    labels = labels_of(list(found.values()), options.series_number, options.series_description)
+    return dict(zip(found, labels, strict=True))
 
 
 def _target(source: Path, case: Case, output: Path | None) -> Path:

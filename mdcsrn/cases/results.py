@@ -14,22 +14,22 @@ import numpy as np
 
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
+from mdcsrn.cases.rounding import certify_stored, rounding_notices
+from mdcsrn.cases.series import make_series
 from mdcsrn.cases.staging import Staging, staging, unwritable
 from mdcsrn.errors import DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.record import (
     Written,
-    derivation,
     read_sidecar,
     relative,
     series_change,
-    series_sha256,
     sidecar,
     sidecar_path,
     to_text,
 )
 from mdcsrn.io import write_volume
-from mdcsrn.notices import Notice, refuse
+from mdcsrn.notices import refuse
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from mdcsrn.io.volume import Volume
 
 SERIES = "series"
-COARSE = 0.01  # relative error of rounding above which an integer type is warned of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +103,7 @@ def write_result(
 
     dtype = stored_dtype(scan.volume, options.dtype)
     stored, certificate = as_stored(prediction, scan.volume, dtype)
-    notices = _rounding(certificate, dtype)
+    notices = rounding_notices(certificate, dtype)
     if options.strict:
         refuse(notices)
     output = put(stored, job.output, dtype)
@@ -122,10 +121,9 @@ def write_result(
         others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
     extra: dict[str, Any] = {}
     if made.series is not None and job.dicom_out is not None:
-        extra["dicom"] = {
-            "path": relative(job.dicom_out, job.output.parent),
-            **_make_series(made.series.path(SERIES), prediction, scan, model),
-        }
+        series, coarse = make_series(made.series.path(SERIES), job, options, prediction, scan, model)
+        extra["dicom"] = {"path": relative(job.dicom_out, job.output.parent), **series}
+        notices += coarse
     record = sidecar(
         prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
         stored_certificate=certificate, others=others, sources=job.sources, notices=notices, extra=extra,
@@ -168,21 +166,7 @@ def as_stored(prediction: Prediction, source: Volume, dtype: np.dtype) -> tuple[
             allowed=f"{limits.min} to {limits.max}", remedy="leave out --dtype keep: float32 holds every value",
         )  # fmt: skip
     stored = dataclasses.replace(prediction.volume, array=rounded)
-    measurement = prediction.plan.measurement
-    if certificate is None or measurement is None:
-        return stored, None
-    import torch
-
-    measured = prediction.plan.measured(torch.from_numpy(source.array))
-    return stored, measurement.certify(torch.from_numpy(stored.array), measured).to_dict()
-
-
-def _rounding(certificate: dict[str, Any] | None, dtype: np.dtype) -> list[Notice]:
-    """A warning where whole numbers are too coarse, as for values between 0 and 1 behind a scale factor."""
-    if certificate is None or dtype.kind == "f" or certificate["relative_error"] <= COARSE:
-        return []
-    text = f"rounding to {dtype} costs {100 * certificate['relative_error']:.2g} % of what was measured (at most 1 %)"
-    return [Notice("rounding-too-coarse", text)]
+    return stored, certify_stored(prediction, source, stored.array)
 
 
 def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> Written:
@@ -191,15 +175,6 @@ def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> W
 
     write_page(path, page_of_prediction(prediction, scan.name))
     return Written(place, sha256(path))
-
-
-def _make_series(folder: Path, prediction: Prediction, scan: Scan, model: Model) -> dict[str, Any]:
-    from mdcsrn.io.dicom import storage, write_series
-
-    assert scan.dicom is not None  # checked before anything was computed
-    files = write_series(prediction.volume, scan.dicom, folder, derivation(prediction, model.sha256))
-    rounding = storage(prediction.volume).to_dict()
-    return {"instances": len(files), "sha256": series_sha256(folder), "storage": rounding}
 
 
 def _check_series_place(folder: Path, output: Path) -> None:

@@ -49,6 +49,12 @@ _OPTIONS = (
     click.option("--fill-nonfinite", is_flag=True, help="Fill NaN and infinite voxels instead of refusing them."),
     click.option("--uncertainty", is_flag=True, help="Mean over eight flips, with maps of their spread."),
     click.option("--dicom-out", type=_path, metavar="DIR", help="Also a derived DICOM series (from a DICOM source)."),
+    click.option(
+        "--dicom-slope", type=click.Choice(["exact", "one"]), default="exact", metavar="S",
+        help="exact, or one for viewers that ignore slopes.",
+    ),
+    click.option("--series-description", metavar="T", help="Of that series; default: the source's with _SR."),
+    click.option("--series-number", type=int, metavar="N", help="Of that series; default: 100 x the source's + 1."),
     click.option("--report", type=_path, metavar="F", help="Also an HTML page; a folder for several cases."),
     click.option("--bundle", metavar="B", help="Bundle: a folder or the name of a shipped one."),
     click.option("--model", cls=ModelOption, metavar="F"),

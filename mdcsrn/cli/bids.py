@@ -64,9 +64,8 @@ def command(
 ) -> None:
     """Sharpen the anatomical images of a BIDS dataset.
 
-    OUT_DIR becomes a derived dataset: sub-01/anat/sub-01_desc-sr_T1w.nii.gz with its record. The other options are
-    those of `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder. --participant_label 01 02
-    and --session_label, as other BIDS-Apps have them, work too.
+    OUT_DIR becomes a derived dataset: sub-01/anat/sub-01_desc-sr_T1w.nii.gz with its record. Options are those of
+    `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder; --participant_label 01 02 works.
     """
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.inference.models import find_model

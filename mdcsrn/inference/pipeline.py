@@ -22,6 +22,7 @@ from torch import Tensor
 import mdcsrn
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.inference.engine import Engine
+from mdcsrn.inference.image_type import image_type_notices
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.inference.plan import Plan
 from mdcsrn.inference.region import head_region
@@ -89,9 +90,10 @@ def prepare(
 ) -> Prepared:
     """Decide what a prediction would do, without doing it; arguments and errors as for :func:`predict`."""
     model = model or find_model()
+    kind = image_type_notices(facts, str(volume.path or "the volume"))
     plan = make_plan(volume, facts, task)
     header = tuple(Notice("header", text) for text in volume.warnings)
-    return Prepared(plan, model, (*header, *plan.notices, *outside(plan, facts, model.trained)))
+    return Prepared(plan, model, (*header, *kind, *plan.notices, *outside(plan, facts, model.trained)))
 
 
 def predict(
@@ -135,7 +137,7 @@ def predict(
     Raises:
         ConfigError: a setting is out of range.
         CheckpointError: the weights are missing or damaged.
-        DataError: the volume has no signal.
+        DataError: the volume has no signal, or is certainly not a magnitude image.
         RefusedError: `strict`, and there is a warning.
     """
     if region not in REGIONS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mdcsrn.errors import DataError
 from mdcsrn.io.formats import image_stem, is_image_name
+from mdcsrn.io.tree import files_below
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,6 @@ def walk(root: Path) -> Found:
     images: list[Path] = []
     others: list[Path] = []
     refused: list[tuple[Path, DataError]] = []
-    seen: set[str] = set()
 
     def remember(error: OSError) -> None:
         place = Path(error.filename)
@@ -47,16 +47,8 @@ def walk(root: Path) -> Found:
             raise problem from error
         refused.append((place, problem))
 
-    for place, folders, names in os.walk(root, followlinks=True, onerror=remember):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = [Path(place) / name for name in sorted(names) if not name.startswith(".")]
-        images += [file for file in shown if is_image_name(file)]
-        others += [file for file in shown if not is_image_name(file)]
+    for file in files_below(root, remember):
+        (images if is_image_name(file) else others).append(file)
     return Found(tuple(images), tuple(others), tuple(refused))
 
 

@@ -12,6 +12,7 @@ from nibabel.freesurfer.mghformat import MGHImage
 
 from mdcsrn.errors import DataError
 from mdcsrn.io.content import check_claim, open_bytes, read_exactly, read_start, read_to_end, reading
+from mdcsrn.io.dicom.sniff import is_dicom_file
 from mdcsrn.io.itk import is_metaimage, is_nrrd, read_itk, voxel_file
 from mdcsrn.io.nifti import checked_volume, read_header, read_volume
 from mdcsrn.io.nifti_header import SMALLEST_HEADER, header_facts, is_pair, parse_header, volume_shape
@@ -52,6 +53,8 @@ def image_kind(path: str | os.PathLike[str]) -> str:
         DataError: no such file, a folder, no permission.
     """
     source = Path(path)
+    if is_dicom_file(_header_of_pair(source)):
+        return "dicom"
     start = read_start(_header_of_pair(source))
     size = int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")
     if start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0":
@@ -60,8 +63,6 @@ def image_kind(path: str | os.PathLike[str]) -> str:
         return "nifti-pair"
     if is_nrrd(start):
         return "nrrd"
-    if start[128:132] == b"DICM":
-        return "dicom"
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
     if is_metaimage(start):

@@ -22,6 +22,7 @@ class ScanFacts:
         slice_thickness: millimetres.
         slice_axis: array axis of the volume that is perpendicular to the slices.
         skull_stripped: True where the file says so.
+        image_type: what the values are, see :mod:`mdcsrn.io.image_type`: ``magnitude``, ``phase`` ...
         origin: where the contrast came from: ``name``, ``sidecar``, ``dicom`` or ``unknown``.
     """
 
@@ -31,6 +32,7 @@ class ScanFacts:
     slice_axis: int | None = None
     skull_stripped: bool | None = None
     origin: str = "unknown"
+    image_type: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.io.formats import image_stem
+from mdcsrn.io.image_type import kind_of_file
 from mdcsrn.io.scan import ScanFacts
 
 # Suffixes of BIDS 1.10 for anatomical images; a name that ends in one of them states its contrast.
@@ -119,7 +120,8 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         The facts (a value of the wrong kind counts as not known), and one sentence for each unreadable sidecar.
     """
     metadata, problems = read_metadata(path, root)
-    suffix = parse_name(path).suffix
+    name = parse_name(path)
+    suffix = name.suffix
     contrast, origin = (suffix, "name") if suffix in CONTRASTS else (None, "unknown")
     guess = metadata.get("BidsGuess")  # dcm2niix: ["anat", "_acq-mprage_T1w"]
     if contrast is None and isinstance(guess, list) and guess and isinstance(guess[-1], str):
@@ -137,5 +139,6 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         slice_axis=AXES.get(direction),
         skull_stripped=stripped if isinstance(stripped, bool) else None,
         origin=origin,
+        image_type=kind_of_file(name.entities, suffix, metadata),
     )
     return facts, problems

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.files import sha256
+from mdcsrn.io.dicom.sniff import is_dicom_file
 from mdcsrn.io.folder import earlier_results, walk
 from mdcsrn.io.formats import (
     READABLE,
@@ -21,6 +22,7 @@ from mdcsrn.io.formats import (
     read_image,
     read_image_header,
 )
+from mdcsrn.io.image_type import REFUSED
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesFiles
 
 DICOM_NAMES = (".dcm", ".ima", ".dicom")
-NEVER_DICOM = (".json", ".txt", ".tsv", ".csv", ".html", ".png", ".jpg", ".pdf", ".bval", ".bvec", ".md", ".gz", ".raw")
 PAIRED = (".hdr", ".img", ".img.gz")
 
 
@@ -75,10 +76,10 @@ def find_cases(path: str | os.PathLike[str]) -> list[Case]:
 def find_sources(path: str | os.PathLike[str]) -> Sources:
     """Find every scan in a file, folder or zip; nothing but first bytes and DICOM headers is read.
 
-    In a folder, a file is an image by the ending of its name; other files are looked at for DICOM. Links are followed,
-    hidden files left out. Two files that would give the same result (``a.nii`` and ``a.nii.gz``) become one case with
-    an error. A volume with a record of this software beside it, and the maps named there, are results of an earlier
-    run and left out.
+    In a folder, DICOM is found by content, whatever a file's name; of the others, an image is one by the ending of its
+    name. Links are followed, hidden files left out. Two files that would give the same result (``a.nii`` and
+    ``a.nii.gz``) become one case with an error. A volume with a record of this software beside it, and the maps named
+    there, are results of an earlier run and left out.
 
     Args:
         path: image file, DICOM file, zip of DICOM files, or folder (searched to its leaves).
@@ -93,11 +94,12 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
     if not source.is_dir():
         return Sources(tuple(_cases_of_file(source)))
     found = walk(source)
-    images = found.images
+    disguised = {file for file in found.images if is_dicom_file(file)}
+    images = [file for file in found.images if file not in disguised]
     results = earlier_results(images)
     cases = [Case(place.relative_to(source).as_posix(), "folder", place, error=error) for place, error in found.refused]
     cases += _image_cases([file for file in images if file not in results], source)
-    cases += _dicom_cases(found.others, source)
+    cases += _dicom_cases([*found.others, *disguised], source)
     skipped = tuple(file for file in images if file in results)
     if not cases:
         only = f"only results of earlier runs ({len(skipped)})" if skipped else "no scan"
@@ -152,9 +154,11 @@ def files_sha256(files: Sequence[Path]) -> str:
 
 def _load_series(case: Case) -> Scan:
     from mdcsrn.io.dicom import read_series
+    from mdcsrn.io.dicom.stack import check_volume
 
     assert case.series is not None
     series = read_series(case.series)
+    check_volume(series.frames, series.volume.spacing[2], f"{case.path}, {case.series.name}")
     warnings = [*series.volume.warnings, *series.warnings]
     if any(_made_here(header) for header in series.headers):
         warnings.append("the series is itself a result of mdcsrn")
@@ -173,13 +177,15 @@ def _load_series(case: Case) -> Scan:
 def _made_here(header: Dataset) -> bool:
     """True where a DICOM header names this software among the equipment that made the image."""
     makers = header.get("ContributingEquipmentSequence") or []
-    return any(str(maker.get("ManufacturerModelName", "")) == "mdcsrn" for maker in makers)
+    words = ("ContributionDescription", "ManufacturerModelName")  # the second of versions before 0.2
+    return any(str(maker.get(word, "")).split(" ")[0] == "mdcsrn" for maker in makers for word in words)
 
 
 def _cases_of_file(source: Path) -> list[Case]:
     kind = image_kind(source)
     if kind in ("dicom", "zip") or source.name.lower().endswith(DICOM_NAMES):
-        return _series_cases(source, source.stem)
+        name = source.name if source.suffix[1:].isdigit() else source.stem  # MR.1.3.12.2.1107 has no ending
+        return _series_cases(source, name)
     return [Case(image_stem(source), kind, source)]
 
 
@@ -213,18 +219,14 @@ def _image_case(name: str, files: Sequence[Path]) -> Case:
 
 def _dicom_cases(others: Sequence[Path], root: Path) -> list[Case]:
     cases: list[Case] = []
-    dicom = False
     for file in others:
-        lower, name = file.name.lower(), file.relative_to(root).with_suffix("").as_posix()
-        try:
-            if lower.endswith(".zip"):
+        if file.name.lower().endswith(".zip"):
+            name = file.relative_to(root).with_suffix("").as_posix()
+            try:
                 cases += _series_cases(file, name)
-            elif not dicom and not lower.endswith(NEVER_DICOM):
-                dicom = lower.endswith(DICOM_NAMES) or image_kind(file) == "dicom"
-        except MdcsrnError as error:
-            if lower.endswith(".zip"):
+            except MdcsrnError as error:
                 cases.append(Case(name, "dicom", file, error=error))
-    if dicom:
+    if any(map(is_dicom_file, others)):
         try:
             cases += _series_cases(root, "")
         except MdcsrnError as error:
@@ -236,7 +238,7 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
     """DICOM series of a file, zip or folder, named by `prefix`, the folder that holds them, and their number."""
     from mdcsrn.io.dicom import find_series
 
-    found = find_series(source)
+    found = _magnitudes(find_series(source))
     places = ["/".join(part for part in (prefix, series.folder) if part) for series in found]
     if prefix and len(found) == 1:
         places = [prefix]
@@ -247,6 +249,21 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
             name = f"{name}_{series.name}"
         cases.append(Case(name, "dicom", source, series=series, error=series.error))
     return cases
+
+
+def _magnitudes(found: Sequence[SeriesFiles]) -> list[SeriesFiles]:
+    """Of a series that was split, the magnitude images where it has some; its phase images and the like are named."""
+    kept = []
+    for series in found:
+        siblings = [other for other in found if series.identity.uid and other.identity == series.identity]
+        others = [other for other in siblings if set(other.kinds) & set(REFUSED)]
+        if not others or len(others) == len(siblings):
+            kept.append(series)
+        elif series not in others:
+            listed = "; ".join(f"{len(other.frames)} images, {', '.join(other.kinds)}" for other in others)
+            warning = f"left out of this series, not magnitude images: {listed}"
+            kept.append(dataclasses.replace(series, warnings=(*series.warnings, warning)))
+    return kept
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:

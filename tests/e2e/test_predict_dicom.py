@@ -98,6 +98,29 @@ def test_the_series_says_that_it_is_derived(result: tuple, series: Path) -> None
         assert "mdcsrn" in dataset.DerivationDescription
         assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
         assert dataset.StudyInstanceUID == source.StudyInstanceUID
+        assert dataset.SeriesDescription == f"{source.SeriesDescription}_SR"
+        assert dataset.SeriesNumber == 100 * source.SeriesNumber + 1
+        assert dataset.ManufacturerModelName == source.ManufacturerModelName
+    entry = json.loads((place / "series_sr.json").read_text())["dicom"]
+    assert 0 < entry["certificate"]["relative_error"] < 1e-4  # 16 bits are fine enough
+
+
+def test_a_slope_of_one_counts_its_rounding(series: Path, weights: Path, tmp_path: Path) -> None:
+    done = run(
+        "predict", series, "-o", tmp_path / "o.nii.gz", "--factor", 1, 1, 1.25, "--dicom-out", tmp_path / "derived",
+        "--dicom-slope", "one", "--series-number", 77, "--series-description", "whole numbers", "--model", weights,
+        "--backend", "eager",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "DICOM series: 30 images, slope 1, rounding up to 0.5" in done.stdout
+    entry = json.loads((tmp_path / "o.json").read_text())["dicom"]
+    values = nib.load(tmp_path / "o.nii.gz").get_fdata()
+    assert entry["storage"]["largest_rounding_error"] == pytest.approx(np.abs(values - np.rint(values)).max(), abs=1e-3)
+    assert entry["certificate"]["relative_error"] > 1e-5
+    for k, path in enumerate(sorted((tmp_path / "derived").iterdir())):
+        dataset = pydicom.dcmread(path)
+        assert (dataset.SeriesNumber, dataset.SeriesDescription) == (77, "whole numbers")
+        np.testing.assert_array_equal(dataset.pixel_array, np.rint(values[:, :, k]).T)
 
 
 def test_no_patient_data_in_record_or_output(result: tuple) -> None:

@@ -12,8 +12,9 @@ from importlib import import_module
 from pathlib import Path
 
 from mdcsrn.errors import MissingDependencyError
-from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles
-from mdcsrn.io.dicom.store import Storage, storage
+from mdcsrn.io.dicom.naming import SeriesLabel, labels_of
+from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles, SeriesIdentity
+from mdcsrn.io.dicom.store import SlopeChoice, Storage, storage
 from mdcsrn.io.volume import Volume
 
 __all__ = [
@@ -21,8 +22,12 @@ __all__ = [
     "DicomSeries",
     "Frame",
     "SeriesFiles",
+    "SeriesIdentity",
+    "SeriesLabel",
+    "SlopeChoice",
     "Storage",
     "find_series",
+    "labels_of",
     "read_series",
     "storage",
     "write_series",
@@ -88,10 +93,11 @@ def write_series(
     series_number: int | None = None,
     series_description: str | None = None,
     created: datetime.datetime | None = None,
+    slope: SlopeChoice = "exact",
 ) -> list[Path]:
     """Write a volume as a derived series of single-frame MR images; all slices appear at once, or none.
 
-    Values are stored as uint16 with RescaleSlope and RescaleIntercept; :func:`storage` says with what rounding error.
+    Values are stored in 16 bits with RescaleSlope and RescaleIntercept; :func:`storage` says with what rounding error.
 
     Args:
         volume: voxels; array axes (column, row, slice), the first two perpendicular.
@@ -99,14 +105,16 @@ def write_series(
         folder: new or empty; its parents are made.
         description: DerivationDescription, 1 to 1024 characters: what was done.
         series_number: SeriesNumber; by default 100 times that of the source, plus 1.
-        series_description: SeriesDescription, up to 64 characters; by default ``super-resolution``.
+        series_description: SeriesDescription, up to 64 characters; by default the source's with ``_SR``.
         created: time of creation; by default now.
+        slope: ``exact`` or ``one``, see :func:`storage`.
 
     Returns:
         The files, in slice order.
 
     Raises:
-        OutputError: the folder is not empty or cannot be written.
+        ConfigError: a number, description or slope that is not allowed.
+        OutputError: the folder is not empty or cannot be written, or values do not fit a slope of 1.
         GeometryError: the in-plane axes are not perpendicular.
         MissingDependencyError: pydicom is not installed.
     """
@@ -114,7 +122,7 @@ def write_series(
     from mdcsrn.io.dicom.write import write
 
     created = datetime.datetime.now() if created is None else created
-    return write(volume, like, Path(folder), description, series_number, series_description, created)
+    return write(volume, like, Path(folder), description, series_number, series_description, created, slope)
 
 
 def _require_pydicom() -> None:

@@ -13,6 +13,7 @@ from pydicom.valuerep import VALIDATORS
 import mdcsrn
 from mdcsrn.io.dicom.frames import SINGLE
 from mdcsrn.io.dicom.header import FrameTags, get
+from mdcsrn.io.dicom.naming import SeriesLabel
 from mdcsrn.io.dicom.series import DicomSeries, Frame
 
 if TYPE_CHECKING:
@@ -61,14 +62,13 @@ PatientPosition
 TYPE_2 = tuple(_TYPE_2.split())
 
 
-def template(like: DicomSeries, description: str, number: int | None, name: str, created: datetime.datetime) -> Dataset:
+def template(like: DicomSeries, description: str, label: SeriesLabel, created: datetime.datetime) -> Dataset:
     """Header that all images of the derived series share; geometry and pixels come later.
 
     Args:
         like: source series.
         description: DerivationDescription.
-        number: SeriesNumber; None for 100 times the source's, plus 1.
-        name: SeriesDescription.
+        label: SeriesNumber and SeriesDescription.
         created: time of creation.
 
     Returns:
@@ -86,8 +86,7 @@ def template(like: DicomSeries, description: str, number: int | None, name: str,
     header.Modality = "MR"
     header.SOPClassUID = pydicom.uid.UID(SINGLE)
     header.SeriesInstanceUID = pydicom.uid.generate_uid(prefix=None)
-    header.SeriesNumber = _number(tags) * 100 + 1 if number is None else number
-    header.SeriesDescription = name
+    header.SeriesNumber, header.SeriesDescription = label.number, label.description
     header.DerivationDescription = description
     header.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
     kinds = [*tags.words("ImageType"), "OTHER", "OTHER", "OTHER"]
@@ -129,12 +128,23 @@ def source_images(like: DicomSeries, frames: list[Frame], header: Dataset) -> No
         return
     series = pydicom.Dataset()
     series.SeriesInstanceUID = get(like.headers[0], "SeriesInstanceUID", like.files[0]) or ""
-    series.ReferencedInstanceSequence = copy.deepcopy(images)
+    series.ReferencedInstanceSequence = _instances(images)
     if series.SeriesInstanceUID:
         header.ReferencedSeriesSequence = [series]
     for image in images:
         image.PurposeOfReferenceCodeSequence = [_code(codes.DCM.SourceImageForImageProcessingOperation)]
     header.SourceImageSequence = images
+
+
+def _instances(images: list[Dataset]) -> list[Dataset]:
+    """Each source file once, as a whole: references within a series have no frame numbers."""
+    instances: dict[str, Dataset] = {}
+    for image in images:
+        item = pydicom.Dataset()
+        item.ReferencedSOPClassUID = image.ReferencedSOPClassUID
+        item.ReferencedSOPInstanceUID = image.ReferencedSOPInstanceUID
+        instances.setdefault(str(image.ReferencedSOPInstanceUID), item)
+    return list(instances.values())
 
 
 def _copy(like: DicomSeries, tags: FrameTags, source: str, target: str, header: Dataset) -> None:
@@ -179,14 +189,6 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return str(dataset[keyword].value)
 
 
-def _number(tags: FrameTags) -> int:
-    number = tags.get("SeriesNumber")
-    try:
-        return min(abs(int(number or 0)), 20_000_000)  # 100 times it still fits an integer string
-    except (TypeError, ValueError):
-        return 0
-
-
 def _sequence(tags: FrameTags) -> str:
     """ScanningSequence (required) of an enhanced source, which says it in EchoPulseSequence; RM is "research mode"."""
     kind = {"GRADIENT": "GR", "SPIN": "SE"}.get(tags.text("EchoPulseSequence"))
@@ -208,8 +210,8 @@ def _lossy(tags: FrameTags, header: Dataset) -> None:
 def _equipment(created: datetime.datetime) -> Dataset:
     item = pydicom.Dataset()
     item.Manufacturer = "mdcsrn"
-    item.ManufacturerModelName = "mdcsrn"
-    item.SoftwareVersions = mdcsrn.__version__
+    # Not ManufacturerModelName and SoftwareVersions: dcm2niix takes those of any sequence for the scanner's.
+    item.ContributionDescription = f"mdcsrn {mdcsrn.__version__}"
     item.ContributionDateTime = created.strftime("%Y%m%d%H%M%S.%f")
     item.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
     return item

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from mdcsrn.io.dicom.header import FrameTags
+from mdcsrn.io.dicom.kind import kind_of_image
+from mdcsrn.io.image_type import MAGNITUDE, SINGLE_INVERSION, UNIFORM
 from mdcsrn.io.scan import ScanFacts
 
 SLICE_AXIS = 2  # arrays are (column, row, slice)
@@ -15,6 +17,8 @@ STATED = {  # AcquisitionContrast (0008,9209) of enhanced images
     "FLUID_ATTENUATED": "FLAIR",
     "PROTON_DENSITY": "PDw",
 }
+# BIDS has suffixes of their own for these; a map or a phase has no contrast that sequence and times could tell.
+CONTRASTS = {SINGLE_INVERSION: "MP2RAGE", UNIFORM: "UNIT1"}
 # Names that sequences go by; the first that fits wins. They are looked for, never repeated.
 NAMES = (
     (r"T1.?FLAIR", "T1w"),
@@ -35,7 +39,8 @@ def facts_of(tags: FrameTags) -> ScanFacts:
     Returns:
         The facts; ``origin`` is ``dicom`` where a contrast was found.
     """
-    contrast = guess_contrast(tags)
+    image_type = kind_of_image(tags)
+    contrast = guess_contrast(tags) if image_type in (None, MAGNITUDE) else CONTRASTS.get(image_type)
     kind = tags.text("MRAcquisitionType")
     thickness = tags.number("SliceThickness")
     return ScanFacts(
@@ -44,6 +49,7 @@ def facts_of(tags: FrameTags) -> ScanFacts:
         slice_thickness=thickness if thickness and thickness > 0 else None,
         slice_axis=SLICE_AXIS,
         origin="dicom" if contrast else "unknown",
+        image_type=image_type,
     )
 
 

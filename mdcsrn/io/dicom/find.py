@@ -6,25 +6,30 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pydicom
 
 from mdcsrn.errors import DataError, MdcsrnError
-from mdcsrn.io.dicom.frames import ENHANCED, MARKS, SINGLE, frames_of
+from mdcsrn.io.dicom.frames import ENHANCED, SINGLE, frames_of
 from mdcsrn.io.dicom.header import damaged as no_dicom
-from mdcsrn.io.dicom.header import get, parse, quiet
-from mdcsrn.io.dicom.series import DicomFile, Frame, SeriesFiles
+from mdcsrn.io.dicom.header import get, identity_of, parse, quiet
+from mdcsrn.io.dicom.series import DicomFile, Frame, SeriesFiles, SeriesIdentity
 from mdcsrn.io.dicom.source import list_files, read_bytes
-from mdcsrn.io.dicom.stack import ORIENTATION_TOLERANCE, arrange
+from mdcsrn.io.dicom.stack import MIN_SLICES, OTHER_ORIENTATION, SAME_PLACE, arrange
 
 
 class _Group:
     """Images that share a SeriesInstanceUID."""
 
-    def __init__(self) -> None:
-        self.number: int | None = None
+    def __init__(self, identity: SeriesIdentity) -> None:
+        self.identity = identity
+        self.number = identity.number
         self.frames: list[Frame] = []
         self.files: list[DicomFile] = []
         self.error: MdcsrnError | None = None
+
+
+DIRECTORY = "Media Storage Directory Storage"  # of a DICOMDIR
 
 
 def find(path: Path) -> list[SeriesFiles]:
@@ -57,7 +62,7 @@ def find(path: Path) -> list[SeriesFiles]:
         for k, part in enumerate(parts, 1):
             suffix = f"_part{k}" if len(parts) > 1 else ""
             frames = tuple(part) if not group.error else ()
-            found.append(SeriesFiles(name + suffix, folder, path, frames, warnings, group.error))
+            found.append(SeriesFiles(name + suffix, folder, path, frames, warnings, group.error, group.identity))
     return found
 
 
@@ -75,13 +80,10 @@ def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: C
     uid = str(get(dataset, "SeriesInstanceUID", file) or "")
     if not uid:
         raise no_dicom(file, "no SeriesInstanceUID")
-    group = groups.setdefault(uid, _Group())
+    if uid not in groups:
+        groups[uid] = _Group(identity_of(dataset, file))
+    group = groups[uid]
     group.files.append(file)
-    try:
-        number = get(dataset, "SeriesNumber", file)
-        group.number = abs(int(str(number).strip())) if number is not None and group.number is None else group.number
-    except (MdcsrnError, ValueError):
-        pass  # the number only names the result
     try:
         group.frames += frames_of(dataset, file)
     except MdcsrnError as error:
@@ -91,9 +93,10 @@ def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: C
 def split(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Part the images of one series into stacks, where that explains them.
 
-    The first set of marks (size, image type, echo, time point, ..., orientation) whose parts are all regular stacks of
-    two or more images is taken; else the set of all of them, where at least one part is regular and none is a single
-    image. Otherwise the series stays whole, and reading it says why it cannot be a volume.
+    The first set of marks (size, kind, image type, echo, time point, ..., orientation) whose parts are all regular
+    stacks of three or more images is taken; else the set of all of them, where at least one part is regular and none is
+    smaller. Otherwise, and where the slices of one part lie between those of another, the series stays whole, and
+    reading it says why it cannot be a volume.
 
     Args:
         frames: of one SeriesInstanceUID.
@@ -106,7 +109,7 @@ def split(frames: Sequence[Frame]) -> list[list[Frame]]:
     keys: list[list[str]] = [[] for _ in frames]
     directions: list[tuple[float, ...]] = []
     columns = [[str(f.shape) for f in frames]]
-    columns += [[dict(f.marks)[name] for f in frames] for name, _ in MARKS]
+    columns += [[dict(f.marks)[name] for f in frames] for name, _ in frames[0].marks]
     columns.insert(-2, [_direction(f, directions) for f in frames])  # acquisition number and time come last
     parts: dict[tuple[str, ...], list[Frame]] = {}
     for column in columns:
@@ -117,14 +120,14 @@ def split(frames: Sequence[Frame]) -> list[list[Frame]]:
         trial: dict[tuple[str, ...], list[Frame]] = {}
         for key, frame in zip(keys, frames, strict=True):
             trial.setdefault(tuple(key), []).append(frame)
-        if min(map(len, trial.values())) < 2:  # too fine: this mark differs from slice to slice
+        if min(map(len, trial.values())) < MIN_SLICES:  # too fine: this mark differs from slice to slice
             for key in keys:
                 key.pop()
             continue
         parts = trial
         if all(map(_is_clean, parts.values())):
             break
-    if not parts or not any(map(_is_clean, parts.values())):
+    if not parts or not any(map(_is_clean, parts.values())) or _is_interleaved(list(parts.values())):
         return [list(frames)]
     return sorted(parts.values(), key=lambda part: min((f.instance, str(f.file)) for f in part))
 
@@ -137,10 +140,24 @@ def _is_clean(frames: Sequence[Frame]) -> bool:
     return all(len(level) == 1 for level in stack.levels)
 
 
+def _is_interleaved(parts: Sequence[Sequence[Frame]]) -> bool:
+    """True where slices of one part fill the gaps of another: together they are one stack, which has some fault."""
+    for k, part in enumerate(parts):
+        for other in parts[:k]:
+            if part[0].shape != other[0].shape or _direction(part[0], [other[0].orientation]) != "0":
+                continue
+            normal = np.cross(part[0].orientation[:3], part[0].orientation[3:])
+            ours, theirs = (np.unique(np.array([f.position for f in p]) @ normal) for p in (part, other))
+            between = theirs[(theirs > ours[0] + SAME_PLACE) & (theirs < ours[-1] - SAME_PLACE)]
+            if len(between) and np.median(np.abs(between[:, None] - ours).min(axis=1)) > np.diff(ours).min() / 4:
+                return True
+    return False
+
+
 def _direction(frame: Frame, seen: list[tuple[float, ...]]) -> str:
-    """Number of the first orientation met that this one equals, within rounding."""
+    """Number of the first orientation met that this one is meant to equal: what jitters is not split."""
     for k, other in enumerate(seen):
-        if max(abs(a - b) for a, b in zip(frame.orientation, other, strict=True)) <= ORIENTATION_TOLERANCE:
+        if max(abs(a - b) for a, b in zip(frame.orientation, other, strict=True)) <= OTHER_ORIENTATION:
             return str(k)
     seen.append(frame.orientation)
     return str(len(seen) - 1)
@@ -162,9 +179,10 @@ def _nothing(path: Path, left_out: Counter[str], errors: list[MdcsrnError]) -> D
         more = f" ({len(errors) - 1} more files are damaged)" if len(errors) > 1 else ""
         return DataError(errors[0].what + more, got=errors[0].got, allowed=errors[0].allowed, remedy=errors[0].remedy)
     kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(4))
+    index = "the folder that this DICOMDIR lies in" if DIRECTORY in left_out and path.is_file() else ""
     return DataError(
         f"{path} holds no MR images",
         got=kinds or "no DICOM file",
         allowed="MR Image Storage, Enhanced MR Image Storage",
-        remedy="give the folder, file or zip archive of an MR series",
+        remedy=f"give {index or 'the folder, file or zip archive of an MR series'}",
     )

@@ -6,8 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError
-from mdcsrn.io.dicom.header import FrameTags, damaged, items
+from mdcsrn.io.dicom.header import FrameTags, damaged, sequence
+from mdcsrn.io.dicom.kind import kind_of_image
+from mdcsrn.io.dicom.padding import padding_of
 from mdcsrn.io.dicom.series import DicomFile, Frame
+from mdcsrn.io.image_type import MAGNITUDE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -19,7 +22,7 @@ LARGEST_SIDE = 4096  # voxels; also bounds what a decoder may be told to allocat
 COSINE_TOLERANCE = 1e-2  # of the length and the right angle of direction cosines, which are then made exact
 # Tags that can tell stacks of one series apart, in the order in which a split is tried.
 MARKS = (
-    ("image type", ("ComplexImageComponent", "FrameType", "ImageType")),
+    ("image type", ("FrameType", "ImageType")),
     ("echo", ("EchoNumbers", "EffectiveEchoTime", "EchoTime")),
     ("time point", ("TemporalPositionIndex", "TemporalPositionIdentifier")),
     ("stack", ("StackID",)),
@@ -55,7 +58,7 @@ def frames_of(dataset: Dataset, file: DicomFile) -> list[Frame]:
             remedy="convert it with dcm2niix, and give one volume of the result",
         )
     if sop_class in ENHANCED:
-        described = len(items(dataset, "PerFrameFunctionalGroupsSequence", file))
+        described = len(sequence(dataset, "PerFrameFunctionalGroupsSequence", file))
         if not 1 <= count <= MOST_FRAMES or described != count:
             raise damaged(file, f"{count:g} frames, {described} of them described")
         if root.text("ConcatenationUID"):
@@ -75,6 +78,7 @@ def _frame(tags: FrameTags, index: int, sop_class: str) -> Frame:
     if slope == 0:
         raise damaged(tags.file, "RescaleSlope is 0")
     single = sop_class == SINGLE
+    kind = kind_of_image(tags)
     instance = tags.number("InstanceNumber") if single else None
     return Frame(
         file=tags.file,
@@ -90,7 +94,9 @@ def _frame(tags: FrameTags, index: int, sop_class: str) -> Frame:
         gap=_positive(tags.number("SpacingBetweenSlices")),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
-        marks=tuple((name, _mark(tags, keywords)) for name, keywords in MARKS),
+        kind=kind,
+        padding=padding_of(tags),
+        marks=(("kind", kind or MAGNITUDE), *((name, _mark(tags, keywords)) for name, keywords in MARKS)),
     )
 
 

@@ -8,7 +8,7 @@ import logging
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydicom
@@ -16,15 +16,25 @@ from pydicom.config import settings
 from pydicom.filereader import read_dataset
 
 from mdcsrn.errors import DataError, MdcsrnError
-from mdcsrn.io.dicom.series import DicomFile
-from mdcsrn.io.dicom.source import LARGEST_FILE
+from mdcsrn.io.dicom.series import DicomFile, SeriesIdentity
+from mdcsrn.io.dicom.sniff import START, dataset_start
+from mdcsrn.io.dicom.source import BOMB_BYTES, BOMB_RATIO, LARGEST_FILE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+# Of files that state no transfer syntax, by (implicit, little-endian).
+UNSTATED: dict[tuple[bool | None, bool | None], str] = {
+    (True, True): "1.2.840.10008.1.2",
+    (False, True): EXPLICIT_LITTLE,
+    (False, False): "1.2.840.10008.1.2.2",
+}
+USUAL = 132  # place of the first element after a preamble and its mark
+ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # tag of an item, little- and big-endian
+FEW_ITEMS = 2000
+BYTES_PER_ITEM = 64  # of a whole file; headers alone have 90 to 1200 in scans of six vendors
 # Functional groups of enhanced images that hold what single-frame images have at their root.
 GROUPS = (
     "PlanePositionSequence",
@@ -70,20 +80,21 @@ def parse(content: bytes, file: DicomFile, pixels: bool) -> Dataset:
         DataError: damaged, or deflated data beyond all measure.
     """
     try:
+        start = dataset_start(content[:START]) or 0
+        _check_items(content, file)
         stream = io.BytesIO(content)
-        has_preamble = content[128:132] == b"DICM"
-        meta = _meta(stream) if has_preamble else pydicom.dataset.FileMetaDataset()
+        stream.seek(start)
+        meta = _meta(stream)
         if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
             inflated = _inflate(content[stream.tell() :], file)
             dataset: Dataset = read_dataset(inflated, False, True, stop_when=None if pixels else _at_pixels)
             meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE)
             dataset.file_meta = meta
             return dataset
-        stream.seek(0)
-        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=not has_preamble)
+        stream = io.BytesIO(content if start == USUAL else content[start:])
+        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=start != USUAL)
         if "TransferSyntaxUID" not in dataset.file_meta:
-            explicit = not dataset.original_encoding[0]
-            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE)
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(UNSTATED[dataset.original_encoding])
         return dataset
     except MdcsrnError:
         raise
@@ -92,8 +103,7 @@ def parse(content: bytes, file: DicomFile, pixels: bool) -> Dataset:
 
 
 def _meta(stream: io.BytesIO) -> pydicom.dataset.FileMetaDataset:
-    """File meta group; the stream then stands at the dataset, still packed where it is deflated."""
-    stream.seek(132)
+    """File meta group, maybe empty; the stream then stands at the dataset, still packed where it is deflated."""
     return pydicom.dataset.FileMetaDataset(read_dataset(stream, False, True, stop_when=_after_meta))
 
 
@@ -106,12 +116,30 @@ def _at_pixels(tag: Any, _vr: Any, _length: Any) -> bool:
 
 
 def _inflate(packed: bytes, file: DicomFile) -> io.BytesIO:
-    """Deflated dataset, within the size that a plain file may have (pydicom sets no limit)."""
+    """Deflated dataset, within what an archive may unpack to (pydicom sets no limit)."""
+    limit = min(LARGEST_FILE, max(BOMB_BYTES, BOMB_RATIO * len(packed)))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = inflater.decompress(packed, LARGEST_FILE)
+    plain = inflater.decompress(packed, limit)
     if inflater.unconsumed_tail:
-        raise DataError(f"{file} is too large for a DICOM image", allowed=f"{LARGEST_FILE} bytes when inflated")
-    return io.BytesIO(plain + inflater.flush(1 << 16))
+        raise DataError(
+            f"{file} is too large for a DICOM image", got=f"{len(packed)} bytes", allowed=f"{limit} bytes when inflated"
+        )
+    plain += inflater.flush(1 << 16)
+    _check_items(plain, file)
+    return io.BytesIO(plain)
+
+
+def _check_items(content: bytes, file: DicomFile) -> None:
+    """Refuse a file that is nothing but items of sequences: each costs pydicom 20 microseconds, and 8 bytes here."""
+    count = max(content.count(mark) for mark in ITEMS)
+    allowed = FEW_ITEMS + len(content) // BYTES_PER_ITEM
+    if count > allowed:
+        raise DataError(
+            f"{file} has too many items of sequences for its size",
+            got=count,
+            allowed=allowed,
+            remedy="export it again without the sequences that no image needs",
+        )
 
 
 def damaged(file: DicomFile, reason: str) -> DataError:
@@ -131,10 +159,12 @@ class FrameTags:
     def __init__(self, dataset: Dataset, index: int, file: DicomFile) -> None:
         self.file = file
         self.places: list[Dataset] = []
-        own = items(dataset, "PerFrameFunctionalGroupsSequence", file)[index : index + 1]
-        for groups in own + items(dataset, "SharedFunctionalGroupsSequence", file)[:1]:
+        own = item(dataset, "PerFrameFunctionalGroupsSequence", index, file)
+        shared = item(dataset, "SharedFunctionalGroupsSequence", 0, file)
+        for groups in filter(None, (own, shared)):
             for name in GROUPS:
-                self.places += items(groups, name, file)[:1]
+                place = item(groups, name, 0, file)
+                self.places += [] if place is None else [place]
         self.places.append(dataset)
 
     def get(self, keyword: str) -> Any:
@@ -144,6 +174,14 @@ class FrameTags:
             if value is not None:
                 return value
         return None
+
+    def at(self, tag: int) -> Any:
+        """Value of a tag of the file's root by its number, None where it is missing or cannot be decoded: private."""
+        try:
+            element = self.places[-1].get(tag)
+            return None if element is None else element.value
+        except Exception:  # pydicom converts values on first access, and nobody is bound to write private ones well
+            return None
 
     def number(self, keyword: str) -> float | None:
         """Finite number, None where the tag is missing or empty; the first of several."""
@@ -206,11 +244,37 @@ def get(dataset: Dataset, keyword: str, file: DicomFile) -> Any:
     return None if empty else value
 
 
-def items(dataset: Dataset, keyword: str, file: DicomFile) -> list[Dataset]:
+def text_of(dataset: Dataset, keyword: str, file: DicomFile) -> str:
+    """Text of a tag in one line, "" where it is missing or cannot be decoded; a backslash in it is no separator."""
+    try:
+        value = get(dataset, keyword, file)
+    except DataError:
+        return ""
+    listed = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value or ""]
+    return " ".join(" ".join(map(str, listed)).split())
+
+
+def identity_of(dataset: Dataset, file: DicomFile) -> SeriesIdentity:
+    """Which series of which study a file belongs to; what cannot be decoded counts as not there."""
+    try:
+        number: int | None = abs(int(text_of(dataset, "SeriesNumber", file)))
+    except ValueError:
+        number = None  # it only names the result
+    study, uid = (text_of(dataset, keyword, file) for keyword in ("StudyInstanceUID", "SeriesInstanceUID"))
+    return SeriesIdentity(study, uid, number, text_of(dataset, "SeriesDescription", file))
+
+
+def sequence(dataset: Dataset, keyword: str, file: DicomFile) -> Sequence[Dataset]:
     """Items of a sequence, none where it is missing."""
     value = get(dataset, keyword, file)
     if value is None:
-        return []
+        return ()
     if not isinstance(value, pydicom.Sequence):
         raise damaged(file, f"{keyword} is no sequence")
-    return list(value)
+    return value
+
+
+def item(dataset: Dataset, keyword: str, index: int, file: DicomFile) -> Dataset | None:
+    """One item of a sequence, None where there is no such item."""
+    value = sequence(dataset, keyword, file)
+    return value[index] if 0 <= index < len(value) else None

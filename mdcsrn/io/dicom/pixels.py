@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
@@ -17,6 +18,7 @@ from pydicom.pixels import get_decoder
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, damaged
+from mdcsrn.io.dicom.padding import padded
 from mdcsrn.io.dicom.series import Frame
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ PLUGINS |= dict.fromkeys(JPEG_LS, ("pyjpegls", None))
 PLUGINS |= dict.fromkeys(JPEG_2000, ("pylibjpeg", None))
 PLUGINS |= dict.fromkeys(HIGH_THROUGHPUT, ("pylibjpeg",))
 PLUGINS |= dict.fromkeys(JPEG, (None,))
+ALL_BITS: Any = {"correct_unused_bits": False}  # padding may lie outside the stored ones
 
 
 def check_pixels(dataset: Dataset, frame: Frame) -> None:
@@ -78,8 +81,8 @@ def _say(number: float | None) -> str:
     return "unknown" if number is None else f"{number:g}"
 
 
-def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
-    """Stored values of one frame.
+def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Stored values of one frame, and which of them are padding.
 
     Args:
         dataset: of the frame's file, with pixels; :func:`check_pixels` passed.
@@ -87,7 +90,7 @@ def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
         gdcm: decodes what nothing else does.
 
     Returns:
-        Integers, shape (rows, columns), not rescaled.
+        Integers, shape (rows, columns), not rescaled; True where PixelPaddingValue stands, None where it does not.
 
     Raises:
         DataError: the pixels are missing, truncated or damaged, or of another size than the header says.
@@ -97,17 +100,25 @@ def decode(dataset: Dataset, frame: Frame, gdcm: Gdcm) -> NDArray[Any]:
             raise damaged(frame.file, "no PixelData: truncated, or never there")
         syntax = str(dataset.file_meta.TransferSyntaxUID)
         if syntax in PLAIN:
-            # pydicom clears what overlays leave in unused bits, and extends the sign.
-            array, _ = get_decoder(syntax).as_array(dataset, index=frame.index, raw=True)
+            whole, _ = get_decoder(syntax).as_array(dataset, index=frame.index, raw=True, **ALL_BITS)
         else:
-            array = _compressed(dataset, frame, syntax, gdcm)
+            whole = _compressed(dataset, frame, syntax, gdcm)
+        stored = int(dataset.BitsStored)
+        array = _used_bits(whole, stored) if syntax in (*PLAIN, RUN_LENGTH) else whole
+        mask = padded(whole, array, frame.padding, stored)
     except MdcsrnError:
         raise
     except Exception as error:  # decoders raise whatever the bytes provoke
         raise damaged(frame.file, f"its pixels cannot be decoded ({type(error).__name__})") from error
     if array.shape != frame.shape:
         raise damaged(frame.file, f"pixels of {array.shape}, header of {frame.shape}")
-    return array
+    return array, mask
+
+
+def _used_bits(whole: NDArray[Any], stored: int) -> NDArray[Any]:
+    """Pixels without what overlays leave in their unused bits, and with their sign extended."""
+    unused = 8 * whole.dtype.itemsize - stored
+    return whole if unused <= 0 else (whole << unused) >> unused
 
 
 def _compressed(dataset: Dataset, frame: Frame, syntax: str, gdcm: Gdcm) -> NDArray[Any]:
@@ -125,7 +136,8 @@ def _compressed(dataset: Dataset, frame: Frame, syntax: str, gdcm: Gdcm) -> NDAr
                 raise damaged(frame.file, "its pixels cannot be decoded (GDCM)")
             return array
         if decoder.is_available and plugin in decoder.available_plugins:
-            return decoder.as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin)[0]
+            options = ALL_BITS if syntax == RUN_LENGTH else {}
+            return decoder.as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin, **options)[0]
     raise DataError(
         f"{frame.file} is compressed in a way that needs another package",
         got=pydicom.uid.UID_dictionary[syntax][0],

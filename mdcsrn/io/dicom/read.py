@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.facts import facts_of
 from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, parse, quiet
+from mdcsrn.io.dicom.padding import BACKGROUND, describe, refuse_nothing_else
 from mdcsrn.io.dicom.pixels import check_pixels, decode
 from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles
 from mdcsrn.io.dicom.source import read_bytes
 from mdcsrn.io.dicom.stack import Stack, arrange
+from mdcsrn.io.image_type import MAGNITUDE, REFUSED
 from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.volume import Volume
 
@@ -43,48 +46,27 @@ def read(series: SeriesFiles) -> DicomSeries:
 
 
 def _read(series: SeriesFiles, stack: Stack, title: str, gdcm: Gdcm) -> DicomSeries:
-    rows, columns = series.frames[0].shape
-    array = np.zeros((len(stack.levels), rows, columns), dtype=np.float32)  # as stored; its transpose is the volume
-    place = {(f.file, f.index): k for k, level in enumerate(stack.levels) for f in level}
     by_file: dict[DicomFile, list[Frame]] = {}
     for level in stack.levels:
         for frame in level:
             by_file.setdefault(frame.file, []).append(frame)
     headers: dict[DicomFile, Dataset] = {}
     hashes: dict[DicomFile, str] = {}
-    kept: dict[int, Frame] = {}
-    dropped = 0
-    stored = np.dtype(np.int16)
+    images = _Images(stack, title)
     for file, dataset, digest in _datasets(list(by_file)):
         hashes[file] = digest
         check_pixels(dataset, by_file[file][0])
         for frame in by_file[file]:
-            raw = decode(dataset, frame, gdcm)
-            stored = raw.dtype
-            values = _rescaled(raw, frame)
-            k = place[frame.file, frame.index]
-            if k not in kept:
-                kept[k], array[k] = frame, values
-            elif np.array_equal(array[k], values):
-                dropped += 1
-            else:
-                raise DataError(
-                    f"{title}: several different images lie at one position",
-                    got=f"slice {k + 1} of {len(stack.levels)}: {_names(stack.levels[k])}",
-                    allowed="one image per slice",
-                    remedy="give one echo, time point or acquisition, each in a folder of its own",
-                )
+            images.put(frame, *decode(dataset, frame, gdcm))
         del dataset.PixelData
         headers[file] = dataset
-    frames = tuple(kept[k] for k in range(len(kept)))
+    frames = tuple(images.kept[k] for k in range(len(stack.levels)))
     files = tuple(dict.fromkeys(f.file for f in frames))
     first = FrameTags(headers[frames[0].file], frames[0].index, frames[0].file)
-    warnings = list(series.warnings) + list(stack.warnings) + _oddities(first, frames)
-    if dropped:
-        warnings.append(f"{dropped} images are copies of others and were left out")
-    volume = Volume(array.T, stack.affine, stored, series.source, tuple(warnings))
+    warnings = [*series.warnings, *stack.warnings, *_oddities(first, frames), *images.warnings()]
+    volume = Volume(images.array.T, stack.affine, images.dtype, series.source, tuple(warnings))
     _refuse_constant(volume, title)
-    facts = facts_of(first)
+    facts = dataclasses.replace(facts_of(first), image_type=_kind(frames))
     return DicomSeries(
         volume=volume,
         facts=facts,
@@ -95,6 +77,66 @@ def _read(series: SeriesFiles, stack: Stack, title: str, gdcm: Gdcm) -> DicomSer
         description=_describe(volume, facts),
         warnings=tuple(warnings),
     )
+
+
+class _Images:
+    """Decoded images at their places in the stack.
+
+    Attributes:
+        array: shape (slices, rows, columns), as stored; its transpose is the volume. Made when the first image is
+            decoded, so that a header alone cannot claim memory.
+        kept: frame of each slice.
+        dtype: of the stored values.
+    """
+
+    def __init__(self, stack: Stack, title: str) -> None:
+        self.array = np.zeros((0, 0, 0), dtype=np.float32)
+        self.kept: dict[int, Frame] = {}
+        self.dtype = np.dtype(np.int16)
+        self._levels, self._title = stack.levels, title
+        self._place = {(f.file, f.index): k for k, level in enumerate(stack.levels) for f in level}
+        self._copies = self._padded = self._changed = 0
+
+    def put(self, frame: Frame, raw: NDArray[Any], padding: NDArray[np.bool_] | None) -> None:
+        """Rescale an image and put it at its place; an equal copy of one that is there is dropped."""
+        if not self.array.size:
+            self.array = np.zeros((len(self._levels), *frame.shape), dtype=np.float32)
+        self.dtype = raw.dtype
+        values = _rescaled(raw, frame)
+        padded = changed = 0
+        if padding is not None:
+            padded, changed = int(padding.sum()), int((values[padding] != BACKGROUND).sum())
+            values[padding] = BACKGROUND
+        k = self._place[frame.file, frame.index]
+        if k not in self.kept:
+            self.kept[k], self.array[k] = frame, values
+            self._padded += padded
+            self._changed += changed
+        elif np.array_equal(self.array[k], values):
+            self._copies += 1
+        else:
+            raise DataError(
+                f"{self._title}: several different images lie at one position",
+                got=f"slice {k + 1} of {len(self._levels)}: {_names(self._levels[k])}",
+                allowed="one image per slice",
+                remedy="give one echo, time point or acquisition, each in a folder of its own",
+            )
+
+    def warnings(self) -> list[str]:
+        """What was dropped and what was taken as background.
+
+        Raises:
+            DataError: there is nothing but padding.
+        """
+        said = [f"{self._copies} images are copies of others and were left out"] if self._copies else []
+        refuse_nothing_else(self._padded, self.array.size, self._title)
+        return said + ([describe(self._padded, self.array.size)] if self._changed else [])
+
+
+def _kind(frames: tuple[Frame, ...]) -> str | None:
+    """Kind of the images; of several, one that is no magnitude."""
+    kinds = list(dict.fromkeys(frame.kind for frame in frames))
+    return min(kinds, key=lambda kind: (kind not in REFUSED, kind in (None, MAGNITUDE), kind is None))
 
 
 def _datasets(files: list[DicomFile]) -> Iterator[tuple[DicomFile, Dataset, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import MdcsrnError
+from mdcsrn.io.image_type import MAGNITUDE
 from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.volume import Volume
 
@@ -53,6 +54,8 @@ class Frame:
         gap: SpacingBetweenSlices (centre to centre), or None.
         slope: RescaleSlope.
         intercept: RescaleIntercept.
+        kind: what its values are, see :mod:`mdcsrn.io.image_type`; None where the header does not say.
+        padding: stored values, lowest and highest, that stand for places without a measurement; None: no such.
         marks: what can tell stacks of one series apart, as (name, value).
     """
 
@@ -69,7 +72,26 @@ class Frame:
     gap: float | None
     slope: float
     intercept: float
+    kind: str | None
+    padding: tuple[int, int] | None
     marks: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class SeriesIdentity:
+    """Which series of which study, as its header says; for the derived one, and never for a message.
+
+    Attributes:
+        study: StudyInstanceUID.
+        uid: SeriesInstanceUID; the parts of a split series share it.
+        number: SeriesNumber, or None.
+        description: SeriesDescription in one line, or "".
+    """
+
+    study: str = ""
+    uid: str = ""
+    number: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,7 @@ class SeriesFiles:
         frames: images of the stack, in no particular order.
         warnings: what is odd but not fatal.
         error: why the series cannot be read; :func:`read_series` raises it.
+        identity: of the series that the stack is of.
     """
 
     name: str
@@ -92,6 +115,12 @@ class SeriesFiles:
     frames: tuple[Frame, ...]
     warnings: tuple[str, ...] = ()
     error: MdcsrnError | None = None
+    identity: SeriesIdentity = SeriesIdentity()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the images are, each kind once, see :mod:`mdcsrn.io.image_type`."""
+        return tuple(dict.fromkeys(frame.kind or MAGNITUDE for frame in self.frames))
 
     @property
     def files(self) -> tuple[DicomFile, ...]:

@@ -10,28 +10,28 @@ from pathlib import Path, PurePosixPath
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.series import DicomFile
+from mdcsrn.io.dicom.sniff import START, looks_like_dicom
+from mdcsrn.io.tree import files_below
 
 LARGEST_FILE = 2 << 30  # bytes; an enhanced series of 4,000 frames of 512 x 512 has 2 GiB
 MOST_MEMBERS = 200_000
-BOMB_BYTES = 1 << 28  # an archive below this size, unpacked, is never a bomb
-BOMB_RATIO = 200  # MR images pack 1:2 to 1:20
-PREAMBLE = 132  # 128 bytes of anything, then DICM
+BOMB_BYTES = 16 << 20  # what unpacks to less is never a bomb
+BOMB_RATIO = 100  # MR images pack 1:2 to 1:20
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA lets the file ask for 4 GiB
 
 
 def list_files(path: Path) -> list[DicomFile]:
-    """All regular files under a path, in the order of their names; hidden ones are left out.
+    """All files under a path, in the order of their names; hidden ones are left out.
 
     Args:
-        path: file, folder (links to folders are not followed) or zip archive.
+        path: file, folder (links are followed, a link that leads back up ends there) or zip archive.
 
     Raises:
         DataError: no such path, it cannot be read, or the archive is unsafe or damaged.
     """
     try:
         if path.is_dir():
-            names = [Path(base) / name for base, _, files in os.walk(path, onerror=_raise) for name in files]
-            shown = [p for p in names if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-            return [DicomFile(p) for p in sorted(shown) if p.is_file()]
+            return [DicomFile(file) for file in sorted(files_below(path, _raise)) if _is_listed(file)]
         if not path.exists():
             raise DataError(f"no such file or folder: {path}", remedy="check the path")
         if zipfile.is_zipfile(path):
@@ -76,29 +76,30 @@ def read_bytes(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, bytes | 
             archive.close()
 
 
-def looks_like_dicom(start: bytes) -> bool:
-    """True for a DICM file, and for one that begins with an element of group 0002 or 0008 (old, without a preamble)."""
-    return start[128:132] == b"DICM" or (start[:2] in (b"\x08\x00", b"\x02\x00") and len(start) > 8 and start[3] == 0)
-
-
 def _raise(error: OSError) -> None:
     raise error
 
 
+def _is_listed(file: Path) -> bool:
+    """True for a regular file, and for a link that leads nowhere: reading it says so. No sockets, no pipes."""
+    return file.is_file() or (file.is_symlink() and not file.exists())
+
+
 def _read_plain(file: DicomFile) -> bytes | None:
     with open(file.path, "rb") as stream:
-        start = stream.read(PREAMBLE)
+        start = stream.read(START)
         if not looks_like_dicom(start):
             return None
-        _check_size(file, os.fstat(stream.fileno()).st_size)
-        return start + stream.read(LARGEST_FILE)
+        size = os.fstat(stream.fileno()).st_size
+        _check_size(file, size)
+        return start + stream.read(max(size - len(start), 0))  # what is asked for is allocated at once
 
 
 def _read_member(archive: zipfile.ZipFile, file: DicomFile) -> bytes | None:
     assert file.member is not None
     info = archive.getinfo(file.member)
     with archive.open(info) as stream:
-        start = stream.read(PREAMBLE)
+        start = stream.read(START)
         if not looks_like_dicom(start):
             return None
         _check_size(file, info.file_size)
@@ -120,13 +121,7 @@ def _members(path: Path) -> list[str]:
     if len(infos) > MOST_MEMBERS:
         raise DataError(f"{path} has too many members", got=len(infos), allowed=MOST_MEMBERS)
     total = sum(info.file_size for info in infos)
-    if total > max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size):
-        raise DataError(
-            f"{path} would unpack to far more than an archive of images does",
-            got=f"{total} bytes from {path.stat().st_size}",
-            allowed=f"{BOMB_RATIO} to 1",
-            remedy="unpack it yourself where you trust it, and give the folder",
-        )
+    _check_bomb(str(path), total, path.stat().st_size)
     names = []
     for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
@@ -136,9 +131,27 @@ def _members(path: Path) -> list[str]:
             raise DataError(f"{path} has a member that is a symbolic link", got=str(name)[:80])
         if info.flag_bits & 1:
             raise DataError(f"{path} is encrypted", remedy="unpack it with its password, and give the folder")
+        if info.compress_type not in PACKED:
+            raise DataError(
+                f"{path} is packed in a way that is not read here",
+                got=f"method {info.compress_type}",
+                allowed="stored, deflated, bzip2",
+                remedy="unpack it, and give the folder",
+            )
+        _check_bomb(f"{path}:{str(name)[:80]}", info.file_size, info.compress_size)
         if not info.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in name.parts):
             names.append(info.filename)
     return sorted(set(names))
+
+
+def _check_bomb(name: str, size: int, packed: int) -> None:
+    if size > max(BOMB_BYTES, BOMB_RATIO * packed):
+        raise DataError(
+            f"{name} would unpack to far more than an archive of images does",
+            got=f"{size} bytes from {packed}",
+            allowed=f"{BOMB_RATIO} to 1",
+            remedy="unpack it yourself where you trust it, and give the folder",
+        )
 
 
 def _unreadable(file: DicomFile, reason: str) -> DataError:

@@ -12,11 +12,16 @@ from mdcsrn.errors import DataError, GeometryError
 from mdcsrn.io.dicom.series import Frame
 
 SAME_PLACE = 5e-3  # millimetres; images closer than this are at one position
-ORIENTATION_TOLERANCE = 1e-4  # of each direction cosine: 0.03 mm at the rim of a large head
+ORIENTATION_TOLERANCE = 1e-3  # of each direction cosine, from the mean: 0.13 mm at the rim of a large head
+SEEN_ORIENTATION = 1e-4  # below, it is rounding
+OTHER_ORIENTATION = 0.05  # direction cosines further apart (3 degrees) are meant to be different
+MIN_SLICES = 3  # fewer are no volume
+FARTHEST = 2.0  # slice thicknesses between slices: beyond, more of the head is missing than was measured
 SPACING_TOLERANCE = 1e-3  # relative, of the in-plane voxel size
 PLACE_TOLERANCE = 0.02  # of the slice spacing, and at least 0.01 mm: positions are often rounded to 0.01 mm
 STEEPEST_SHEAR = 45.0  # degrees between the line through the slices' centres and their normal
 SEEN_SHEAR = 0.1  # degrees; below, it is rounding
+LOCALIZER = {"LOCALIZER", "SCOUT", "SURVEY"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -47,12 +52,13 @@ def arrange(frames: Sequence[Frame], name: str) -> Stack:
         GeometryError: varying orientation or voxel size, slices that are missing, unequally spaced or side by side.
     """
     first = frames[0]
-    _same_plane(frames, first, name)
-    row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    row, column, apart = _same_plane(frames, first, name)
     normal = np.cross(row, column)
     levels = _levels(frames, normal, name)
     places = np.array([np.mean([f.position for f in level], axis=0) for level in levels])
     warnings: list[str] = []
+    if apart > SEEN_ORIENTATION:
+        warnings.append(f"direction cosines vary by {apart:.2g} between the images; their mean is taken")
     if len(levels) == 1:
         step = _thickness(first, warnings) * normal
     else:
@@ -73,7 +79,37 @@ def arrange(frames: Sequence[Frame], name: str) -> Stack:
     return Stack(tuple(levels), LPS_TO_RAS @ affine, tuple(warnings))
 
 
-def _same_plane(frames: Sequence[Frame], first: Frame, name: str) -> None:
+def check_volume(frames: Sequence[Frame], distance: float, name: str) -> None:
+    """Refuse a stack that is regular and still no volume: a few slices, a localizer, slices far apart.
+
+    Args:
+        frames: of the stack, one a slice.
+        distance: between neighbouring slices, mm.
+        name: of the series, for the error.
+
+    Raises:
+        GeometryError: no volume.
+    """
+    reason = ""
+    if len(frames) < MIN_SLICES:
+        reason = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
+    elif any(LOCALIZER & set(dict(frame.marks)["image type"].split("\\")) for frame in frames):
+        reason = "a localizer, by its ImageType"
+    elif frames[0].thickness is not None and distance > FARTHEST * frames[0].thickness * (1 + PLACE_TOLERANCE):
+        reason = f"slices of {frames[0].thickness:.4g} mm, {distance:.4g} mm from one to the next"
+    if reason:
+        raise GeometryError(
+            f"{name} is no volume",
+            got=reason,
+            allowed=f"at least {MIN_SLICES} slices, at most {FARTHEST:g} slice thicknesses from one to the next",
+            remedy="give the folder with all images of the series; localizers and single slices cannot be restored",
+        )
+
+
+def _same_plane(
+    frames: Sequence[Frame], first: Frame, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Mean directions of rows and columns, perpendicular unit vectors, and how far a cosine is from its mean."""
     sizes = sorted({f.shape for f in frames})
     if len(sizes) > 1:
         raise DataError(
@@ -83,7 +119,8 @@ def _same_plane(frames: Sequence[Frame], first: Frame, name: str) -> None:
             remedy="give a folder with the images of one scan",
         )
     cosines = np.array([f.orientation for f in frames])
-    apart = float(np.abs(cosines - cosines[0]).max())
+    mean = cosines.mean(axis=0) if len(set(map(tuple, cosines))) > 1 else cosines[0]
+    apart = float(np.abs(cosines - mean).max())
     if apart > ORIENTATION_TOLERANCE:
         raise GeometryError(
             f"{name}: the orientation varies between its images",
@@ -94,6 +131,9 @@ def _same_plane(frames: Sequence[Frame], first: Frame, name: str) -> None:
     spacing = np.array([f.spacing for f in frames])
     if not (spacing > 0).all() or np.abs(spacing / spacing[0] - 1).max() > SPACING_TOLERANCE:
         raise GeometryError(f"{name}: PixelSpacing varies between its images, or is not positive")
+    row = mean[:3] / np.linalg.norm(mean[:3])
+    column = mean[3:] - (mean[3:] @ row) * row
+    return row, column / np.linalg.norm(column), apart
 
 
 def _levels(frames: Sequence[Frame], normal: NDArray[np.float64], name: str) -> list[tuple[Frame, ...]]:

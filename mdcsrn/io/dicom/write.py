@@ -8,6 +8,7 @@ import datetime
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +20,17 @@ from pydicom.valuerep import format_number_as_ds
 
 from mdcsrn.errors import ConfigError, GeometryError, OutputError
 from mdcsrn.io.dicom.derived import source_images, template
-from mdcsrn.io.dicom.header import FrameTags, quiet
+from mdcsrn.io.dicom.header import FrameTags, identity_of, quiet
+from mdcsrn.io.dicom.naming import WITHOUT, label_of
 from mdcsrn.io.dicom.series import DicomSeries, Frame
 from mdcsrn.io.dicom.stack import LPS_TO_RAS
-from mdcsrn.io.dicom.store import Storage, storage
+from mdcsrn.io.dicom.store import SlopeChoice, Storage, storage
 from mdcsrn.io.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 RIGHT_ANGLE = 1e-4  # cosine between the in-plane axes that still counts as perpendicular
-DESCRIPTION = "super-resolution"
 
 
 def write(
@@ -40,20 +41,30 @@ def write(
     number: int | None,
     name: str | None,
     created: datetime.datetime,
+    slope: SlopeChoice,
 ) -> list[Path]:
     """See :func:`mdcsrn.io.dicom.write_series`."""
-    if not 1 <= len(description) <= 1024 or len(name or "") > 64:
-        raise ConfigError("DerivationDescription has 1 to 1024 characters, SeriesDescription up to 64")
+    if not 1 <= len(description) <= 1024:
+        raise ConfigError("DerivationDescription has 1 to 1024 characters", got=len(description))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
             f"cannot write a DICOM series to {folder}: there is something already",
             allowed="a new or empty folder",
             remedy="choose another folder, or empty this one",
         )
-    stored = storage(volume)
+    stored = storage(volume, slope)
     with quiet():
         plane = _plane(volume, folder)
-        header = template(like, description, number, DESCRIPTION if name is None else name, created)
+        identity = identity_of(like.headers[0], like.files[0])
+        header = template(like, description, label_of(identity, number, name), created)
+        if not _is_writable(header):
+            if name is not None:
+                raise ConfigError(
+                    "the SeriesDescription cannot be written in the character set of the source",
+                    got=str(header.get("SpecificCharacterSet") or "ASCII"),
+                    remedy="give it in plain letters",
+                )
+            header.SeriesDescription = WITHOUT  # the source's own is damaged
         _image_module(volume, like, stored, plane, header)
         with _appearing(folder) as temporary:
             names = []
@@ -62,6 +73,18 @@ def write(
                 names.append(f"{k + 1:05d}.dcm")
                 pydicom.dcmwrite(temporary / names[-1], dataset, enforce_file_format=True)
     return [folder / n for n in names]
+
+
+def _is_writable(header: Dataset) -> bool:
+    """False where the source's character set cannot hold the description: pydicom would write question marks."""
+    encodings = pydicom.charset.convert_encodings(header.get("SpecificCharacterSet") or "ISO_IR 6")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pydicom.charset.encode_string(header.SeriesDescription, encodings)
+    except (UnicodeError, UserWarning):
+        return False
+    return True
 
 
 def _plane(volume: Volume, folder: Path) -> NDArray[np.float64]:
@@ -98,7 +121,8 @@ def _image_module(
     tags = FrameTags(like.headers[0], like.frames[0].index, like.frames[0].file)
     inverted = tags.text("PhotometricInterpretation") == "MONOCHROME1"
     header.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15
+    header.PixelRepresentation = int(stored.signed)
     header.RescaleSlope, header.RescaleIntercept = _decimal(stored.slope), _decimal(stored.intercept)
     header.RescaleType = "US"
     header.WindowCenter, header.WindowWidth = (_decimal(v) for v in _window(volume, like))
@@ -115,7 +139,7 @@ def _slice(
     dataset.ImagePositionPatient = [_decimal(v) for v in position]
     dataset.SliceLocation = _decimal(float(position @ _normal(affine)))
     source_images(like, _nearest(like, position, _normal(affine)), dataset)
-    dataset.PixelData = stored.quantize(volume.array[:, :, k]).T.astype("<u2").tobytes()
+    dataset.PixelData = stored.quantize(volume.array[:, :, k]).T.astype("<i2" if stored.signed else "<u2").tobytes()
     dataset["PixelData"].VR = "OW"
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian

@@ -214,4 +214,6 @@ def test_the_derived_series_of_an_enhanced_image_is_single_frame(
     ds = pydicom.dcmread(paths[4])
     assert ds.SOPClassUID == pydicom.uid.MRImageStorage
     assert ds.SourceImageSequence[0].ReferencedFrameNumber == 3
+    (instance,) = ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence  # one file, however many frames
+    assert "ReferencedFrameNumber" not in instance
     np.testing.assert_allclose(_read(tmp_path / "out").volume.affine, finer(source).affine, atol=1e-9)

@@ -1,0 +1,41 @@
+"""What rounding to whole numbers costs: the certificate of the stored voxels, and a warning where they are coarse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdcsrn.notices import Notice
+
+if TYPE_CHECKING:
+    from mdcsrn.inference.pipeline import Prediction
+    from mdcsrn.io.volume import Volume
+
+COARSE = 0.01  # relative error of rounding above which an integer type is warned of
+
+
+def certify_stored(prediction: Prediction, source: Volume, array: NDArray[np.float32]) -> dict[str, Any] | None:
+    """Consistency of a result's voxels as a reader gets them back; None where there is no certificate.
+
+    Args:
+        prediction: with the measurement.
+        source: the scan.
+        array: the stored voxels, rescaled.
+    """
+    measurement = prediction.plan.measurement
+    if prediction.certificate is None or measurement is None:
+        return None
+    import torch
+
+    measured = prediction.plan.measured(torch.from_numpy(source.array))
+    return measurement.certify(torch.from_numpy(array), measured).to_dict()
+
+
+def rounding_notices(certificate: dict[str, Any] | None, dtype: np.dtype, where: str = "") -> list[Notice]:
+    """A warning where whole numbers are too coarse, as for values between 0 and 1 behind a scale factor."""
+    if certificate is None or dtype.kind == "f" or certificate["relative_error"] <= COARSE:
+        return []
+    cost = f"{100 * certificate['relative_error']:.2g} % of what was measured (at most 1 %)"
+    return [Notice("rounding-too-coarse", f"rounding to {dtype}{where} costs {cost}")]
