@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdcsrn.errors import ConfigError
+from mdcsrn.cli import _complete as complete
+from mdcsrn.errors import ConfigError, MissingDependencyError
+from mdcsrn.optional import install_command, is_installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,9 +31,11 @@ SIZE = (64, 96, 96)
     "--size", nargs=3, type=click.IntRange(8, 1024), metavar="D H W", help="Default: the file's, or 64 96 96."
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores that the process may use.")
-@click.option("--backends", metavar="A,B", help="Only these, such as openvino,eager; default: all that are here.")
-@click.option("--bundle", help="Name or folder of a bundle.")
-@click.option("--model", help="File with weights, or the name of one in the bundle.")
+@click.option("--backends", metavar="A,B", help="Only these, such as openvino,eager; default: all that are here.",
+              shell_complete=complete.among_list(complete.BACKENDS[1:]))  # fmt: skip
+@click.option("--bundle", metavar="B", help="Name or folder of a bundle.", shell_complete=complete.bundles)
+@click.option("--model", metavar="F", help="File with weights, or the name of one in the bundle.",
+              shell_complete=complete.models)  # fmt: skip
 @click.option("--full", is_flag=True, help="Run the whole baseline rather than a few windows of it.")
 @click.option("--no-int8", is_flag=True, help="Leave 8-bit arithmetic out: its calibration takes a while.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -55,6 +59,7 @@ def command(
     from mdcsrn.inference.measure import Job, machine, synthetic_head
     from mdcsrn.inference.models import find_model
 
+    wanted = _wanted(backends, no_int8)
     weights = find_model(bundle, model).path
     count = threads or usable_threads()
     say = (lambda text: None) if as_json else click.echo
@@ -79,7 +84,6 @@ def command(
                 f"measured peak, {precision}: {peak['gemm']:.0f} GFLOP/s in matrix products, {peak['conv']:.0f} in 3D "
                 "convolutions"
             )
-        wanted = _wanted(backends, no_int8)
         rows, absent = _rows(shared, wanted, Path(folder), full, peaks, say)
     if as_json:
         click.echo(json.dumps({**about, "peak_gflops": peaks, "rows": rows, "absent": absent}, indent=2))
@@ -89,12 +93,15 @@ def command(
 
 
 def _wanted(backends: str | None, no_int8: bool) -> tuple[list[str], bool]:
-    from mdcsrn.inference.backends import NAMES
+    from mdcsrn.inference.backends import NAMES, backend
 
     names = list(NAMES) if backends is None else [name.strip() for name in backends.split(",")]
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError("unknown backend", got=", ".join(unknown), allowed=", ".join(NAMES))
+    absent = [reason for name in names if (reason := backend(name).available()) is not None]
+    if len(absent) == len(names):
+        raise MissingDependencyError("none of the backends can run here", got="; ".join(absent))
     return names, not no_int8
 
 
@@ -166,8 +173,6 @@ def _rows(
 
 def _combinations(names: Sequence[str], eight_bits: bool) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Backends and precisions that can run here, and why others cannot."""
-    import importlib.util
-
     from mdcsrn.inference.backends import backend
 
     pairs: list[tuple[str, str]] = []
@@ -180,8 +185,8 @@ def _combinations(names: Sequence[str], eight_bits: bool) -> tuple[list[tuple[st
             continue
         pairs += [(name, precision) for precision in found.precisions()]
         if name == "openvino" and eight_bits:
-            if importlib.util.find_spec("nncf") is None:
-                absent["openvino int8"] = "not installed: nncf (pip install 'mdcsrn[int8]')"
+            if not is_installed("nncf"):
+                absent["openvino int8"] = f"not installed: nncf ({install_command('int8')})"
             else:
                 pairs.append((name, "int8"))
     return pairs, absent

@@ -26,6 +26,7 @@ from mdcsrn.errors import ConfigError, DataError, MissingDependencyError, Output
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.optional import install_command, is_installed
 
 # Inside nilearn's wheel: MNI152 2009a, nonlinear symmetric, brain only, 1 mm, uint8. Nothing is downloaded.
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -142,14 +143,14 @@ def load_template() -> Volume:
         MissingDependencyError: nilearn is not installed, or its wheel no longer holds the file.
     """
     # Only the file is wanted: nilearn itself (scikit-learn, pandas) is not imported, which saves seconds.
-    spec = find_spec("nilearn")
+    spec = find_spec("nilearn") if is_installed("nilearn") else None
     places = spec.submodule_search_locations if spec is not None else None
     path = Path(places[0]) / TEMPLATE if places else None
     if path is None or not path.is_file():
         raise MissingDependencyError(
             "the demonstration cohort is made from the MNI152 template inside the package nilearn, which is not here",
             got=path,
-            remedy="pip install 'mdcsrn[demo]'",
+            remedy=install_command("demo"),
         )
     volume = read_volume(path)
     return volume.replace(volume.array / volume.array.max())
