@@ -64,7 +64,7 @@ def checked(jobs: Sequence[Job], options: Options) -> list[Job]:
     several = len(jobs) > 1
     result = []
     for index, (job, outputs) in enumerate(listed):
-        error = job.error or _problem(job, outputs, inputs, several) or clashes.get(index)
+        error = job.error or _problem(job, outputs, inputs, options, several) or clashes.get(index)
         result.append(dataclasses.replace(job, error=error))
     return result
 
@@ -79,7 +79,9 @@ def _inputs(jobs: Iterable[Job], options: Options) -> Iterator[Path]:
         yield Path(options.model)
 
 
-def _problem(job: Job, outputs: Sequence[Output], inputs: Inputs, several: bool) -> MdcsrnError | None:
+def _problem(
+    job: Job, outputs: Sequence[Output], inputs: Inputs, options: Options, several: bool
+) -> MdcsrnError | None:
     for output in outputs:
         if inputs.holds(output.path) or (output.role == "series" and inputs.below(output.path)):
             return OutputError(f"the output {output.path} is an input", remedy="choose another name or folder")
@@ -94,7 +96,7 @@ def _problem(job: Job, outputs: Sequence[Output], inputs: Inputs, several: bool)
     folder = next((o.path for o in outputs if o.role != "series" and os.path.isdir(o.path)), None)
     if folder is not None:
         return OutputError(f"cannot write {folder}: it is a folder", remedy="choose another name or folder")
-    return _foreign(job, outputs)
+    return _foreign(job, outputs, options.resume)
 
 
 def _shorter(job: Job, most: int, several: bool) -> str:
@@ -103,19 +105,28 @@ def _shorter(job: Job, most: int, several: bool) -> str:
     return f"choose a name or a folder at least {most} bytes shorter, such as -o result.nii.gz"
 
 
-def _foreign(job: Job, outputs: Sequence[Output]) -> MdcsrnError | None:
-    """The error of a file that is there, was not made here, and would be replaced unasked."""
+def _foreign(job: Job, outputs: Sequence[Output], resume: bool) -> MdcsrnError | None:
+    """The error of a file that is there, was not made here, and would be replaced unasked.
+
+    A volume without its record is taken for a result only where --resume says that a run is repeated, or where that run
+    was killed in between.
+    """
     record = next(output.path for output in outputs if output.role == "record")
     there = [o for o in outputs if o.role not in ("series", *job.chosen) and os.path.lexists(o.path)]
     if not there:
         return None
     content = read_own_record(record)
     ours = {place_of(path) for path in _places(content, record.parent)}
-    ours |= {place_of(job.output), place_of(record)} if content is not None or _was_killed(record) else set()
+    if content is not None or _was_killed(record) or resume:
+        ours.add(place_of(job.output))
+    if content is not None:
+        ours.add(place_of(record))
     for output in there:
         if place_of(output.path) in ours or (output.role == "report" and is_page(output.path)):
             continue
-        return foreign(output.path)
+        remedy = "choose another name or folder with -o, or move that file"
+        again = "; a result of an earlier run that lost its record: --resume" if output.role == "volume" else ""
+        return foreign(output.path, remedy + again)
     return None
 
 

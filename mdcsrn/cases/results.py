@@ -124,9 +124,7 @@ def write_result(
             others["mask"] = _put_labels(labels, prediction, put, job.file("mask"))
     if made.page is not None and job.report is not None:
         with attempt("report", made.failed):
-            page = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
-            made.page.publish([job.report.name])
-            others["report"] = page
+            others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
     extra: dict[str, Any] = {}
     if made.series is not None and job.dicom_out is not None:
         with attempt("series", made.failed):
@@ -145,6 +143,9 @@ def write_result(
     atomic_write_text(made.volumes.path(name), to_text(record))
     if job.dicom_out is not None and "dicom" in extra:
         _clear(job.dicom_out)
+    if made.page is not None and job.report is not None and "report" in others:
+        with attempt("report", made.failed):
+            made.page.publish([job.report.name])
     made.volumes.publish([*names, name])
     if made.series is not None and job.dicom_out is not None and "dicom" in extra:
         with attempt("series", made.failed):

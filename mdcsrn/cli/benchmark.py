@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdcsrn.cli import _complete as complete
-from mdcsrn.errors import ConfigError, MissingDependencyError
+from mdcsrn.errors import ConfigError
 from mdcsrn.optional import install_command, is_installed
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(
     from mdcsrn.inference.measure import Job, machine, synthetic_head
     from mdcsrn.inference.models import find_model
 
-    wanted = _wanted(backends, no_int8)
+    combinations, absent = _combinations(*_wanted(backends, no_int8))
     weights = find_model(bundle, model).path
     count = threads or usable_threads()
     say = (lambda text: None) if as_json else click.echo
@@ -78,30 +78,27 @@ def command(
         }
         say(f"{about['processor']} ({', '.join(about['features']) or 'no features known'}), {count} threads")
         say(f"{about['volume']}, {' x '.join(map(str, volume.shape))}, weights {weights.name}\n")
+        for name, reason in absent.items():  # what will not be in the table is said before minutes are spent on it
+            say(f"{name}: {reason}")
         peaks = _peaks(shared)
         for precision, peak in peaks.items():
             say(
                 f"measured peak, {precision}: {peak['gemm']:.0f} GFLOP/s in matrix products, {peak['conv']:.0f} in 3D "
                 "convolutions"
             )
-        rows, absent = _rows(shared, wanted, Path(folder), full, peaks, say)
+        rows = _rows(shared, combinations, Path(folder), full, peaks, say)
     if as_json:
         click.echo(json.dumps({**about, "peak_gflops": peaks, "rows": rows, "absent": absent}, indent=2))
         return
-    for name, reason in absent.items():
-        click.echo(f"{name}: {reason}")
 
 
 def _wanted(backends: str | None, no_int8: bool) -> tuple[list[str], bool]:
-    from mdcsrn.inference.backends import NAMES, backend
+    from mdcsrn.inference.backends import NAMES
 
     names = list(NAMES) if backends is None else [name.strip() for name in backends.split(",")]
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError("unknown backend", got=", ".join(unknown), allowed=", ".join(NAMES))
-    absent = [reason for name in names if (reason := backend(name).available()) is not None]
-    if len(absent) == len(names):
-        raise MissingDependencyError("none of the backends can run here", got="; ".join(absent))
     return names, not no_int8
 
 
@@ -131,12 +128,12 @@ def _peaks(shared: Job) -> dict[str, dict[str, float]]:
 
 def _rows(
     shared: Job,
-    wanted: tuple[list[str], bool],
+    combinations: Sequence[tuple[str, str]],
     folder: Path,
     full: bool,
     peaks: dict[str, dict[str, float]],
     say: Callable[[str], None],
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Measure row by row, the reference first, and print each as it is done."""
     from mdcsrn.inference.measure import measure_apart
 
@@ -146,7 +143,6 @@ def _rows(
     baseline = measure_apart(dataclasses.replace(shared, kind="baseline", windows=None if full else 2))
     if "error" in baseline:
         raise ConfigError("the baseline failed", got=baseline["error"])
-    combinations, absent = _combinations(*wanted)
     # The reference is always measured, and first.
     combinations = [("eager", "float32"), *(pair for pair in combinations if pair != ("eager", "float32"))]
     for name, precision in [(BASELINE, "float32"), *combinations]:
@@ -168,7 +164,7 @@ def _rows(
         say(_line(row))
     scaled = "" if full else f", scaled from {baseline['windows_run']} of {baseline['windows']} windows"
     say(f"\nbaseline: eager float32, MONAI sliding window 64^3, overlap 0.25, Gaussian{scaled}")
-    return rows, absent
+    return rows
 
 
 def _combinations(names: Sequence[str], eight_bits: bool) -> tuple[list[tuple[str, str]], dict[str, str]]:

@@ -94,12 +94,8 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
 )
 @click.option("-o", "--output", required=True, type=_path, metavar="FILE", help="File to write; FILE.json beside it.")
 @click.option("--model", metavar="M", help="Model of the bundle; default: model.", shell_complete=complete.models)
-@click.option(
-    "--precision",
-    metavar="P",
-    shell_complete=complete.among(complete.FORM_PRECISIONS),
-    help="float32; bfloat16: torchscript, pt2; float16, int8: openvino.",
-)
+@click.option("--precision", metavar="P", help="float32; bfloat16: torchscript, pt2; float16, int8: openvino.",
+              shell_complete=complete.among(complete.FORM_PRECISIONS))  # fmt: skip
 @click.option("--volume", type=_path, metavar="SCAN", help="Scan to compare on; default: nilearn's MNI152.")
 @_json
 def exporting(

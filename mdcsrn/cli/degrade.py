@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdcsrn.cli import _complete as complete
+from mdcsrn.errors import OutputError
 from mdcsrn.targets import check_record_place, check_target
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
 
     record = output.with_name(nifti_stem(output) + ".json")
     inputs = [source, source.with_name(f"{image_stem(source)}.json"), Path(spec)]
+    if output.exists() and source.exists() and output.samefile(source):
+        raise OutputError(f"the output {output} is the input", remedy="choose another name")
     check_target(output, inputs)
     check_target(record, inputs, "record")
     check_record_place(record)
