@@ -70,6 +70,6 @@ def need(purpose: str, extra: str, *modules: str) -> None:
     Raises:
         MissingDependencyError: the packages and the command are named.
     """
-    missing = [module for module in modules if not is_importable(module)]
+    missing = dict.fromkeys(module.split(".")[0] for module in modules if not is_importable(module))
     if missing:
         raise MissingDependencyError(f"{purpose} needs {' and '.join(missing)}", remedy=install_command(extra))

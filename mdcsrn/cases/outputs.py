@@ -48,12 +48,17 @@ def outputs_of(job: Job, options: Options) -> list[Output]:
     return found
 
 
-def checked(jobs: Sequence[Job], options: Options) -> list[Job]:
+def checked(jobs: Sequence[Job], options: Options, several: bool = True) -> list[Job]:
     """Find the cases that cannot be written as they are, before any work starts.
 
     Refused are a place that two cases (or two files of one) share, a place that is an input of the run, a by-product
     whose place holds a file of someone else, and a name that is too long for the disk. A volume or page whose file the
     user named outright may replace what is there.
+
+    Args:
+        jobs: of the run.
+        options: of the run.
+        several: their names come from their inputs; else the user may give another one.
 
     Returns:
         The jobs in their order; one that is refused carries its error.
@@ -61,7 +66,6 @@ def checked(jobs: Sequence[Job], options: Options) -> list[Job]:
     listed = [(job, outputs_of(job, options)) for job in jobs]
     inputs = Inputs(_inputs(jobs, options))
     clashes = _clashes(listed)
-    several = len(jobs) > 1
     result = []
     for index, (job, outputs) in enumerate(listed):
         error = job.error or _problem(job, outputs, inputs, options, several) or clashes.get(index)

@@ -73,7 +73,7 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
                 chosen=(*(["volume"] if file else []), *(["report"] if report == options.report else [])),
             )
         )
-    return checked(jobs, options), several
+    return checked(jobs, options, several), several
 
 
 def _target(source: Path, case: Case, output: Path | None, file: bool) -> Path:

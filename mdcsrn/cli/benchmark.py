@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import by_topic
 from mdcsrn.errors import ConfigError
 from mdcsrn.optional import install_command, is_installed
 
@@ -25,7 +26,13 @@ BASELINE = "baseline"
 SIZE = (64, 96, 96)
 
 
-@click.command("benchmark")
+TOPICS = {
+    "What is measured": ("size", "backends", "bundle", "model"),
+    "How": ("threads", "full", "no_int8", "as_json", "help"),
+}
+
+
+@click.command("benchmark", cls=by_topic(TOPICS))
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--size", nargs=3, type=click.IntRange(8, 1024), metavar="D H W", help="Default: the file's, or 64 96 96."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import by_topic
 from mdcsrn.errors import DataError, GeometryError, MdcsrnError
 from mdcsrn.targets import check_target
 
@@ -22,7 +23,10 @@ AFFINE_TOLERANCE = 1e-3  # share of a voxel by which two grids may differ at the
 _path = click.Path(path_type=Path)
 
 
-@click.command("evaluate")
+TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "legacy", "json_path", "help")}
+
+
+@click.command("evaluate", cls=by_topic(TOPICS))
 @click.option("--prediction", required=True, type=_path, help="NIfTI file, or a folder of them.")
 @click.option("--reference", required=True, type=_path, help="File, or a folder with the same file names.")
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")

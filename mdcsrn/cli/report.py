@@ -30,8 +30,8 @@ _path = click.Path(path_type=Path)
 
 
 TOPICS = {
-    "A result": ("source",),
-    "An evaluation": ("reference", "prediction", "low", "mask", "spec", "angles", "bundle", "model"),
+    "A result": ("output", "source"),
+    "An evaluation": ("reference", "prediction", "low", "mask", "spec", "angles", "bundle", "model", "help"),
 }
 
 

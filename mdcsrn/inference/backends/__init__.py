@@ -10,7 +10,7 @@ from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.onnxruntime import OnnxRuntimeBackend
 from mdcsrn.inference.backends.openvino import OpenVinoBackend
 from mdcsrn.inference.backends.pick import TOLERANCE_DB, Attempt, Choice, pick
-from mdcsrn.optional import install_command, is_installed, need
+from mdcsrn.optional import need
 
 NAMES = ("cuda", "openvino", "compile", "eager", "onnxruntime")
 
@@ -91,8 +91,8 @@ def check_choice(name: str = "auto", device: str = "auto", precision: str = "aut
     found = candidates(name, device, calibrate=lambda module: ())  # with it, 8-bit arithmetic is offered
     if name == "onnxruntime":
         need("the backend onnxruntime", "fast", "onnx", "onnxruntime")
-    if precision == "int8" and name in ("auto", "openvino") and not is_installed("nncf"):
-        raise MissingDependencyError("int8 needs nncf", remedy=install_command("int8"))
+    if precision == "int8" and name in ("auto", "openvino"):
+        need("--precision int8", "int8", "nncf")
     if precision not in ("auto", *PRECISIONS):
         raise ConfigError("unknown precision", got=precision, allowed=", ".join(("auto", *PRECISIONS)))
     absent = {one.name: reason for one in found if (reason := one.available()) is not None}
