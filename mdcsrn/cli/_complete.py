@@ -83,7 +83,8 @@ def _labels(key: str) -> Names:
     """Labels of a BIDS dataset, from the names of its folders."""
 
     def find(ctx: click.Context) -> list[str]:
-        root = Path(ctx.params.get("bids_dir") or ".")
+        # Before an option that lacks its value click has not given the words their names yet.
+        root = Path(ctx.params.get("bids_dir") or next(iter(ctx.args), "."))
         pattern = "sub-*" if key == "sub" else "sub-*/ses-*"
         return sorted({place.name.removeprefix(f"{key}-") for place in root.glob(pattern) if place.is_dir()})
 

@@ -223,7 +223,8 @@ def _bar(count: int, options: Options) -> Iterator[Advance]:
 
         def advance(done: float, name: str) -> None:
             number = f"{min(int(done) + 1, count)}/{count} " if count > 1 else ""
-            bar.set_description_str(f"{number}{_short(printable(name))}" if name else "predicting", refresh=False)
+            words = f"{number}{_short(printable(name))}" if name else "predicting"
+            bar.set_description_str(words, refresh=words != bar.desc)
             bar.update(done - bar.n)
 
         yield advance
