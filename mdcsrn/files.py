@@ -13,6 +13,8 @@ from typing import Any
 
 from mdcsrn.errors import ConfigError, OutputError
 
+STEM, ENDING = 60, 12  # bytes, characters: what a temporary name keeps of the final one
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -31,7 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f".{target.name.split('.')[0]}-", suffix="".join(target.suffixes), dir=target.parent
+            prefix=hidden_prefix(target), suffix="".join(target.suffixes[-2:])[-ENDING:], dir=target.parent
         )
         os.close(handle)
     except OSError as error:
@@ -49,6 +51,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _unwritable(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hidden_prefix(target: Path) -> str:
+    """How the name of a temporary file or folder for `target` begins: cut, so that it is never longer than allowed.
+
+    With 8 random characters and an ending it stays below 100 bytes; the narrowest file system (eCryptfs) takes 143.
+    """
+    stem = os.fsencode(target.name.split(".")[0])[:STEM].decode(errors="ignore")  # characters are not cut in half
+    return f".{stem}-"
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from mdcsrn.bundle.forms import LEAST, Run, form
 from mdcsrn.errors import ConfigError, DataError, OutputError
-from mdcsrn.files import atomic_write_text, sha256
+from mdcsrn.files import atomic_write_text, hidden_prefix, sha256
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.kspace.degradation import percentile
 from mdcsrn.networks.weights import read
+from mdcsrn.targets import check_record_place, check_target, foreign
 
 EDGE = 64  # voxels: of the piece of the scan that is looked at
 SHAPES = ((40, 44, 36), (31, 37, 29), (LEAST, 23, 5))  # even, odd, and the smallest
@@ -53,18 +54,19 @@ def export(
         ConfigError: no such form or precision, a wrong suffix, or in float32 the result differs by more than 1e-5.
         DataError: the scan is too small or empty.
         MissingDependencyError: a package is not installed.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or would replace an input or a file of someone else.
     """
     chosen, precision = form(name, precision)
     target = Path(output)
     if target.suffix != chosen.suffix:
         raise ConfigError(f"a file of the format {name} ends in {chosen.suffix}", got=target.name)
     found = find_model(bundle, model)
+    _check_places(target, found, volume)
     piece, scan = _piece(volume)
     description = describe(found, precision)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
+        place = Path(tempfile.mkdtemp(prefix=hidden_prefix(target), dir=target.parent))
     except OSError as error:
         raise OutputError(f"cannot write {target}", got=error.strerror, remedy="choose a writable folder") from error
     try:
@@ -88,6 +90,20 @@ def export(
         shutil.rmtree(place, ignore_errors=True)
     atomic_write_text(f"{target}.json", json.dumps(record, indent=2, sort_keys=False) + "\n")
     return record
+
+
+def _check_places(target: Path, model: Model, volume: str | os.PathLike[str] | None) -> None:
+    """Refuse to replace the weights themselves or the scan, and by-products of the export that others have made."""
+    record = Path(f"{target}.json")
+    beside = [record, *([target.with_suffix(".bin")] if target.suffix == ".xml" else [])]
+    inputs = [*model.path.parent.glob(f"{model.path.stem}.*"), model.path, volume]
+    for place in (target, *beside):
+        check_target(place, inputs)
+    check_record_place(record)
+    if not record.exists():
+        for place in beside:
+            if place.exists():
+                raise foreign(place)
 
 
 def describe(model: Model, precision: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ All take (1, 1, D, H, W) float32 and return the same, for any D, H, W of at leas
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.trace import record
 from mdcsrn.networks import MDCSRN, load_weights, save_weights
+from mdcsrn.optional import install_command, is_installed
 
 LEAST = 4  # voxels of an axis: torch.export takes sizes below as constants
 KEY = "mdcsrn"  # under which the description lies in a file
@@ -237,8 +237,8 @@ def form(name: str, precision: str | None = None) -> tuple[Form, str]:
     if chosen not in found.precisions:
         raise ConfigError(f"{name} is not written in that precision", got=chosen, allowed=", ".join(found.precisions))
     needs = (*found.needs, "nncf") if chosen == "int8" else found.needs
-    missing = [package for package in needs if importlib.util.find_spec(package) is None]
+    missing = [package for package in needs if not is_installed(package)]
     if missing:
         extra = "int8" if "nncf" in missing else "fast"
-        raise MissingDependencyError(f"{name} needs {', '.join(missing)}", remedy=f"pip install 'mdcsrn[{extra}]'")
+        raise MissingDependencyError(f"{name} needs {', '.join(missing)}", remedy=install_command(extra))
     return found, chosen

@@ -14,7 +14,7 @@ from pathlib import Path
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.contents import LEFTOVERS, open_contents
 from mdcsrn.errors import ConfigError, DataError, OutputError
-from mdcsrn.files import atomic_path
+from mdcsrn.files import atomic_path, hidden_prefix
 from mdcsrn.hashes import HASHES
 from mdcsrn.resources import bundle_folder, folder, read_metadata
 
@@ -141,7 +141,7 @@ def _write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     place: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        place = Path(tempfile.mkdtemp(prefix=hidden_prefix(target), dir=target.parent))
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from mdcsrn.errors import ConfigError, MdcsrnError
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
     from mdcsrn.inference.pipeline import Prediction, Prepared
+    from mdcsrn.inference.suggest import Suggestion
     from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.scan import Scan
 
@@ -37,6 +39,9 @@ class Job:
         report: HTML file, or None.
         sources: BIDS URIs of the source; None: its relative path.
         further: place of the further files by role (spread, invention, mean, mask); None: ``NAME_sr_ROLE.nii.gz``.
+        inputs: files that are read beside `source` and `mask`: slices of a series, voxels of a pair, sidecars.
+        chosen: ``volume`` and ``report``, as far as the user named the very file, which then may be replaced.
+        error: why the case is refused before any work.
     """
 
     name: str
@@ -50,6 +55,9 @@ class Job:
     report: Path | None = None
     sources: tuple[str, ...] | None = None
     further: Callable[[str], Path] | None = None
+    inputs: tuple[Path, ...] = ()
+    chosen: tuple[str, ...] = ()
+    error: MdcsrnError | None = None
 
     def file(self, role: str) -> Path:
         """Place of a further file."""
@@ -71,9 +79,10 @@ class Outcome:
         source: of the case.
         output: file of the volume, None where there is none.
         seconds: wall time.
-        error: why it failed.
+        error: why it failed; of a case that is done, what could not be made beside the volume.
         facts: plain values: the record of a result, or what a dry run found.
         lines: what to tell a person, one sentence each.
+        suggestion: options that would do something, where nothing was done.
     """
 
     job_name: str
@@ -84,6 +93,7 @@ class Outcome:
     error: MdcsrnError | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    suggestion: str = ""
 
 
 def settings_of(job: Job, options: Options) -> dict[str, Any]:
@@ -113,6 +123,7 @@ def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     from mdcsrn.inference.estimate import estimate
     from mdcsrn.inference.pipeline import prepare
     from mdcsrn.inference.record import plain
+    from mdcsrn.inference.suggest import suggest
     from mdcsrn.notices import refuse
 
     scan = _load(job)
@@ -136,16 +147,26 @@ def plan_case(job: Job, options: Options, model: Model) -> Outcome:
             f"the head is {100 * cost.region_share:.0f} % of the voxels"
         )
     lines.append(f"would write {job.output}: {_grid(plan.shape, plan.spacing)}")
-    return Outcome(job.name, "planned", job.source, job.output, facts=plain(facts), lines=lines)
+    found = suggest(plan, model.trained)
+    lines += _next_step(job, found)
+    return Outcome(
+        job.name, "planned", job.source, job.output, facts=plain(facts), lines=lines,
+        suggestion="" if found is None else found.option,
+    )  # fmt: skip
 
 
 def run_case(job: Job, options: Options, model: Model, progress: Progress | None = None) -> Outcome:
     """Do a case.
 
+    Returns:
+        The outcome; where the volume is there and a file beside it could not be made, it is done and has an error.
+
     Raises:
         MdcsrnError: the case cannot be done; nothing of it is left.
     """
+    from mdcsrn.cases.byproducts import failure
     from mdcsrn.cases.results import places, write_result
+    from mdcsrn.inference.suggest import suggest
     from mdcsrn.io.formats import read_image
 
     start = time.perf_counter()
@@ -156,7 +177,11 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
         prediction = restore(scan, options, model, options.uncertainty or job.report is not None, progress)
         prediction = dataclasses.replace(prediction, timings={"read": round(seconds, 3), **prediction.timings})
         record = write_result(job, options, settings_of(job, options), model, scan, prediction, labels, made)
-    return Outcome(job.name, "done", job.source, job.output, facts=record, lines=describe(record))
+    found = suggest(prediction.plan, model.trained)
+    return Outcome(
+        job.name, "done", job.source, job.output, error=failure(job.output, made.failed), facts=record,
+        lines=[*describe(record, job), *_next_step(job, found)], suggestion="" if found is None else found.option,
+    )  # fmt: skip
 
 
 def restore(
@@ -193,17 +218,18 @@ def restore(
     )
 
 
-def describe(record: dict[str, Any]) -> list[str]:
-    """A finished case in plain words, from its record."""
+def describe(record: dict[str, Any], job: Job) -> list[str]:
+    """A finished case in plain words, from its record, with the path of every file."""
     plan, certificate = record["plan"], record["certificate"]["after_rounding"]
     lines = [plan["decision"], *(f"  {reason}" for reason in plan["reasons"])]
     lines += [f"warning: {w['name']}: {w['text']}" for w in record["warnings"]]
     if certificate is not None:
         share = 100 * certificate["bound_share"]
         lines.append(f"consistency: relative error {certificate['relative_error']:.2g} in the measured {share:.3g} %")
-    if isinstance(record.get("dicom"), dict):
-        lines.append(_series_line(record["dicom"]))
-    lines.append(f"written: {record['output']}, {_grid(record['shape'], record['spacing_mm'])}, {record['dtype']}")
+    lines.append(f"written: {job.output}, {_grid(record['shape'], record['spacing_mm'])}, {record['dtype']}")
+    lines += [f"written: {job.report if role == 'report' else job.file(role)}, {role}" for role in record["files"]]
+    if isinstance(record.get("dicom"), dict) and job.dicom_out is not None:
+        lines.append(f"written: {job.dicom_out}, {_series_line(record['dicom'])}")
     return lines
 
 
@@ -211,7 +237,14 @@ def _series_line(entry: dict[str, Any]) -> str:
     stored, certificate = entry["storage"], entry.get("certificate")
     share = "" if certificate is None else f", relative error {certificate['relative_error']:.2g} in what was measured"
     largest = f"{stored['largest_rounding_error']:.2g}"
-    return f"DICOM series: {entry['instances']} images, slope {stored['slope']:g}, rounding up to {largest}{share}"
+    return f"DICOM series of {entry['instances']} images, slope {stored['slope']:g}, rounding up to {largest}{share}"
+
+
+def _next_step(job: Job, found: Suggestion | None) -> list[str]:
+    """What to try where there was nothing to do: a line for a person, or none."""
+    if found is None:
+        return []
+    return [f"note: to refine its grid: mdcsrn predict {shlex.quote(str(job.source))} {found.option} ({found.why})"]
 
 
 def _grid(shape: Sequence[int], spacing: Sequence[float]) -> str:
@@ -219,6 +252,8 @@ def _grid(shape: Sequence[int], spacing: Sequence[float]) -> str:
 
 
 def _load(job: Job) -> Scan:
+    if job.error is not None:
+        raise job.error
     scan = job.load()
     if job.dicom_out is not None and scan.dicom is None:
         raise ConfigError(

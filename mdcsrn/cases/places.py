@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcsrn.cases.case import Job
+from mdcsrn.cases.naming import names_volume, page_file, page_folder
 from mdcsrn.cases.options import Options
-from mdcsrn.errors import ConfigError, OutputError
+from mdcsrn.cases.outputs import checked
+from mdcsrn.errors import ConfigError
 
 if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesLabel
@@ -22,7 +24,8 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
     """Give each case its places.
 
     A file, or a DICOM series, has its result beside it (``NAME_sr.nii.gz``), or in the file or folder `output`. A
-    folder of files, and several series, need a folder `output`; sub-folders are kept below it.
+    folder of files, and several series, need a folder `output`; sub-folders are kept below it. ``--report`` names its
+    place in the same way.
 
     Args:
         source: what the user gave.
@@ -31,11 +34,12 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
         options: for --mask, --dicom-out and --report, which are folders where there are several cases.
 
     Returns:
-        The jobs, and whether they count as several (a folder's way of reporting).
+        The jobs, and whether they count as several (a folder's way of reporting). A job whose results would replace an
+        input, each other's or someone else's files carries its error.
 
     Raises:
         ConfigError: several cases and no folder for them.
-        OutputError: a result would replace an input, or has no NIfTI name.
+        OutputError: a result has no NIfTI name, a page no HTML name.
     """
     from mdcsrn.io.sources import load_case
 
@@ -46,29 +50,33 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
             f"{source} holds {len(cases)} cases, and results of a folder need one of their own",
             remedy="give -o FOLDER",
         )
-    if several and output is not None and _names_file(output):
+    file = output is not None and names_volume(output)
+    if several and file:
         raise ConfigError(f"{len(cases)} cases cannot go into one file", got=output, remedy="give -o FOLDER")
-    taken = {case.path.resolve() for case in cases}
+    pages = page_folder(options.report) if options.report is not None and several else None
     jobs = []
     labels = _labels(cases, options)
     for case in cases:
-        target = _target(source, case, output)
-        if target.resolve() in taken:
-            raise OutputError(f"the output {target} is an input", remedy="choose another name or folder")
+        page = f"{case.name}_sr.html"
+        report = None
+        if options.report is not None:
+            report = page_file(options.report, page.split("/")[-1]) if pages is None else pages / page
         jobs.append(
             Job(
                 name=case.name,
                 source=case.path,
-                output=target,
+                output=_target(source, case, output, file),
                 load=partial(load_case, case, nonfinite=options.nonfinite),
                 fingerprint=None if case.kind == "dicom" else partial(_fingerprint, case),
                 mask=mask_of(case.name, options.mask, several),
-                dicom_out=_below(options.dicom_out, case.name, several),
+                dicom_out=_series_place(case, cases, options.dicom_out, several),
                 label=labels.get(case.name),
-                report=_below(options.report, f"{case.name}_sr.html", several),
+                report=report,
+                inputs=_files_of(case),
+                chosen=(*(["volume"] if file else []), *(["report"] if report == options.report else [])),
             )
         )
-    return jobs, several
+    return checked(jobs, options, several), several
 
 
 def _labels(cases: Sequence[Case], options: Options) -> dict[str, SeriesLabel]:
@@ -82,29 +90,35 @@ def _labels(cases: Sequence[Case], options: Options) -> dict[str, SeriesLabel]:
     return dict(zip(found, labels, strict=True))
 
 
-def _target(source: Path, case: Case, output: Path | None) -> Path:
+def _target(source: Path, case: Case, output: Path | None, file: bool) -> Path:
     if output is None:
         # A series' folder or zip: beside it, not among its slices.
         return source.resolve().parent / (case.name.split("/")[-1] + ENDING)
-    return output if _names_file(output) else output / (case.name + ENDING)
+    return Path(output) if file else Path(output) / (case.name + ENDING)
 
 
-def _names_file(output: Path) -> bool:
-    """True where `output` is meant as a file: a NIfTI name, or another ending of an image, which is refused."""
-    from mdcsrn.io import is_nifti_name
-    from mdcsrn.io.formats import is_image_name
-
-    if output.is_dir():
-        return False
-    if is_nifti_name(output):
-        return True
-    if output.is_file() or is_image_name(output):
-        raise OutputError(f"cannot write {output}: not a NIfTI name", allowed=".nii or .nii.gz, or a folder")
-    return False
+def _series_place(case: Case, cases: Sequence[Case], dicom_out: Path | None, several: bool) -> Path | None:
+    """Folder of a derived series; one that would hold the folder of another case gets a name of its own."""
+    if dicom_out is None or not several:
+        return dicom_out
+    holds_another = any(other.name.startswith(f"{case.name}/") for other in cases)
+    return dicom_out / (f"{case.name}_series" if holds_another else case.name)
 
 
-def _below(place: Path | None, name: str, several: bool) -> Path | None:
-    return place if place is None or not several else place / name
+def _files_of(case: Case) -> tuple[Path, ...]:
+    """Files of a case beside its path, and the JSON beside it; none where they cannot be told before it is read."""
+    from mdcsrn.errors import MdcsrnError
+    from mdcsrn.io.formats import files_of_image, image_stem
+
+    if case.series is not None:
+        return tuple(file.path for file in case.series.files)
+    if case.error is not None:
+        return ()
+    try:
+        files = files_of_image(case.path, case.kind)
+    except MdcsrnError:  # reading it will say what is wrong
+        files = ()
+    return (*files, case.path.with_name(f"{image_stem(case.path)}.json"))
 
 
 def mask_of(name: str, mask: Path | None, several: bool) -> Path | None:

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdcsrn.cases.byproducts import Failures, attempt, earlier_files
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
 from mdcsrn.cases.rounding import certify_stored, rounding_notices
@@ -48,11 +49,13 @@ class Places:
         volumes: for the volume, its maps, its labels and the record.
         page: for the HTML page.
         series: for the DICOM series.
+        failed: by role, what could not be made beside the volume; filled by :func:`write_result`.
     """
 
     volumes: Staging
     page: Staging | None
     series: Staging | None
+    failed: Failures = dataclasses.field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -84,6 +87,9 @@ def write_result(
 ) -> dict[str, Any]:
     """Make every file, then move all to their places.
 
+    A map, labels, a page or a series that fails is noted in ``made.failed`` and under ``not_made`` in the record; the
+    volume is written all the same.
+
     The record goes after the volumes, for it vouches for them; the series last, since a folder cannot be replaced in
     one step: the record's hash tells whether it arrived.
 
@@ -110,37 +116,60 @@ def write_result(
     others: dict[str, Written] = {}
     if options.uncertainty:
         for role, volume in prediction.maps.items():
-            others[role] = put(volume, job.file(role), np.dtype(np.float32))
+            with attempt(role, made.failed):
+                others[role] = put(volume, job.file(role), np.dtype(np.float32))
     if labels is not None:
-        from mdcsrn.inference.labels import carry_labels
-
-        carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape)
-        kept = labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
-        others["mask"] = put(carried, job.file("mask"), kept)
+        with attempt("mask", made.failed):
+            others["mask"] = _put_labels(labels, prediction, put, job.file("mask"))
     if made.page is not None and job.report is not None:
-        others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
+        with attempt("report", made.failed):
+            others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
     extra: dict[str, Any] = {}
     if made.series is not None and job.dicom_out is not None:
-        series, coarse = make_series(made.series.path(SERIES), job, options, prediction, scan, model)
-        extra["dicom"] = {"path": relative(job.dicom_out, job.output.parent), **series}
-        notices += coarse
+        with attempt("series", made.failed):
+            series, coarse = make_series(made.series.path(SERIES), job, options, prediction, scan, model)
+            extra["dicom"] = {"path": relative(job.dicom_out, job.output.parent), **series}
+            notices += coarse
+    if made.failed:
+        extra["not_made"] = sorted(made.failed)
+    extra |= _earlier(job, others)
     record = sidecar(
         prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
         stored_certificate=certificate, others=others, sources=job.sources, notices=notices, extra=extra,
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))
-    if job.dicom_out is not None:
+    if job.dicom_out is not None and "dicom" in extra:
         _clear(job.dicom_out)
-    if made.page is not None and job.report is not None:
-        made.page.publish([job.report.name])
+    if made.page is not None and job.report is not None and "report" in others:
+        with attempt("report", made.failed):
+            made.page.publish([job.report.name])
     made.volumes.publish([*names, name])
-    if made.series is not None and job.dicom_out is not None:
-        try:
-            os.replace(made.series.path(SERIES), job.dicom_out)
-        except OSError as error:
-            raise unwritable(job.dicom_out, error) from error
+    if made.series is not None and job.dicom_out is not None and "dicom" in extra:
+        with attempt("series", made.failed):
+            try:
+                os.replace(made.series.path(SERIES), job.dicom_out)
+            except OSError as error:
+                raise unwritable(job.dicom_out, error) from error
     return record
+
+
+def _put_labels(
+    labels: Volume, prediction: Prediction, put: Callable[[Volume, Path, np.dtype], Written], place: Path
+) -> Written:
+    """Label map on the result's grid, in its own integer type."""
+    from mdcsrn.inference.labels import carry_labels
+
+    carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape)
+    kept = labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
+    return put(carried, place, kept)
+
+
+def _earlier(job: Job, others: dict[str, Written]) -> dict[str, Any]:
+    """Key ``earlier_files`` of a record, where an earlier run left files that this one does not write."""
+    now = {role: {"path": relative(written.path, job.output.parent)} for role, written in others.items()}
+    found = earlier_files(sidecar_path(job.output), now)
+    return {"earlier_files": found} if found else {}
 
 
 def stored_dtype(volume: Volume, choice: str) -> np.dtype:

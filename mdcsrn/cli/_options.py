@@ -10,10 +10,26 @@ from typing import Any, TypeVar
 import click
 
 from mdcsrn.cases.options import Options
+from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import TopicCommand
+from mdcsrn.cli._types import OutputPath
 from mdcsrn.errors import INTERRUPTED
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _path = click.Path(path_type=Path, readable=False)
+
+
+TOPICS = {
+    "Task (by default an empty outer band of k-space is looked for and filled)": (
+        "same_grid", "factor", "to_spacing", "exact_field", "slice_profile", "no_consistency", "region",
+    ),
+    "Input and results": (
+        "output", "participants", "sessions", "suffixes", "mask", "fill_nonfinite", "dtype", "uncertainty", "report",
+        "dicom_out", "dicom_slope", "series_description", "series_number",
+    ),
+    "Model and machine": ("bundle", "model", "device", "backend", "precision", "max_memory"),
+    "Run": ("strict", "dry_run", "resume", "quiet", "json", "help"),
+}  # fmt: skip
 
 
 class ModelOption(click.Option):
@@ -44,9 +60,9 @@ _OPTIONS = (
     click.option("--mask", type=_path, metavar="F", help="Label map(s) to carry to the new grid."),
     click.option(
         "--dtype", type=click.Choice(["float32", "keep"]), default="float32", metavar="T",
-        help="float32 (default), or keep: the source's integer type.",
+        help="float32 (default), or keep: the source's integers.",
     ),
-    click.option("--fill-nonfinite", is_flag=True, help="Fill NaN and infinite voxels instead of refusing them."),
+    click.option("--fill-nonfinite", is_flag=True, help="Fill NaN and infinite voxels; default: refuse them."),
     click.option("--uncertainty", is_flag=True, help="Mean over eight flips, with maps of their spread."),
     click.option("--dicom-out", type=_path, metavar="DIR", help="Also a derived DICOM series (from a DICOM source)."),
     click.option(
@@ -55,12 +71,24 @@ _OPTIONS = (
     ),
     click.option("--series-description", metavar="T", help="Of that series; default: the source's with _SR."),
     click.option("--series-number", type=int, metavar="N", help="Of that series; default: 100 x the source's + 1."),
-    click.option("--report", type=_path, metavar="F", help="Also an HTML page; a folder for several cases."),
-    click.option("--bundle", metavar="B", help="Bundle: a folder or the name of a shipped one."),
-    click.option("--model", cls=ModelOption, metavar="F"),
-    click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, ..."),
-    click.option("--backend", default="auto", metavar="B", help="auto, eager, compile, openvino, onnxruntime, cuda."),
-    click.option("--precision", default="auto", metavar="P", help="auto, float32, bfloat16, float16, int8."),
+    click.option("--report", type=OutputPath(), metavar="F", help="Also an HTML page: a file or a folder, as -o."),
+    click.option(
+        "--bundle", metavar="B", help="Bundle: a folder or the name of a shipped one.",
+        shell_complete=complete.bundles,
+    ),
+    click.option("--model", cls=ModelOption, metavar="F", shell_complete=complete.models),
+    click.option(
+        "--device", default="auto", metavar="D", help="auto, cpu, cuda, ...",
+        shell_complete=complete.among(complete.DEVICES),
+    ),
+    click.option(
+        "--backend", default="auto", metavar="B", help="auto, eager, compile, openvino, onnxruntime, cuda.",
+        shell_complete=complete.among(complete.BACKENDS),
+    ),
+    click.option(
+        "--precision", default="auto", metavar="P", help="auto, float32, bfloat16, float16, int8.",
+        shell_complete=complete.among(complete.PRECISIONS),
+    ),
     click.option("--max-memory", type=float, metavar="GIB", help="Memory to plan for; default: what is free."),
     click.option("--strict", is_flag=True, help="Treat warnings as errors."),
     click.option("--dry-run", is_flag=True, help="Say what would be done and why, and stop."),
@@ -77,8 +105,10 @@ def prediction_options(function: _F) -> _F:
     return function
 
 
-class PredictionCommand(click.Command):
+class PredictionCommand(TopicCommand):
     """A command whose shared options reach its function as one argument, ``options``."""
+
+    topics = TOPICS
 
     def invoke(self, ctx: click.Context) -> Any:
         """Gather the options, then run; an interruption ends the process with one line."""

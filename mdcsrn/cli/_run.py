@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdcsrn.cases.byproducts import check_needs
 from mdcsrn.cases.case import Job, Outcome, is_already_done, plan_case, run_case
 from mdcsrn.cases.options import Options
 from mdcsrn.errors import INTERRUPTED, TERMINATED, DataError, MdcsrnError
@@ -24,6 +25,8 @@ from mdcsrn.notices import printable
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
 
+Advance = Callable[[float, str], None]  # cases done, with a fraction for the one at work; its name
+NAME_SHOWN = 40  # letters of a case's name in the bar
 STYLES = {"done": "green", "failed": "red", "skipped": "blue", "planned": "blue"}  # on a terminal only
 
 
@@ -45,15 +48,22 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
     try:
         with _termination_interrupts(), _bar(len(jobs), options) as advance:
             options.task()  # settings that contradict each other are told before anything is read
+            check_needs(options)
             model = find_model(bundle=options.bundle, model=options.model)
-            for job in jobs:
-                outcomes.append(_one(job, options, model, several, partial(_within, advance, len(outcomes))))
-                advance(len(outcomes))
+            ordered = sorted(jobs, key=lambda job: job.error is None)  # what is refused is told before work starts
+            for job in ordered:
+                advance(len(outcomes), job.name)
+                within = partial(_within, advance, len(outcomes), job.name)
+                outcomes.append(_one(job, options, model, several, within))
+                _tell(outcomes, len(jobs), options, several)
+            advance(len(outcomes), "")
     except (KeyboardInterrupt, _Terminated) as stop:
         _show(outcomes, options, several)
         left = len(jobs) - len(outcomes)
         click.echo(f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on", err=True)
         sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+    places = {id(job): place for place, job in enumerate(jobs)}
+    outcomes = [outcome for _, outcome in sorted(zip(ordered, outcomes, strict=True), key=lambda p: places[id(p[0])])]
     _show(outcomes, options, several)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failed and not several:
@@ -63,13 +73,17 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
             for outcome in outcomes:
                 if outcome.error is not None:
                     click.echo(printable(f"failed: {outcome.job_name}: {outcome.error}"), err=True)
-        raise DataError(f"{len(failed)} of {len(jobs)} cases failed", remedy="see the list; the others are done")
+        partly = sum(outcome.status == "done" for outcome in outcomes if outcome.error is not None)
+        note = f", {partly} of them with a volume" if partly else ""
+        raise DataError(f"{len(failed)} of {len(jobs)} cases failed{note}", remedy="see the list; the others are done")
 
 
 def _one(job: Job, options: Options, model: Model, several: bool, progress: Callable[[float], None]) -> Outcome:
     """A case, whatever becomes of it."""
     start = time.perf_counter()
     try:
+        if job.error is not None:
+            raise job.error
         if options.resume and not options.dry_run and is_already_done(job, options, model):
             outcome = Outcome(job.name, "skipped", job.source, job.output, lines=["done before"])
         elif options.dry_run:
@@ -100,8 +114,18 @@ def _as_ours(error: Exception, job: Job, several: bool) -> MdcsrnError | None:
     return None
 
 
-def _within(advance: Callable[[float], None], before: int, share: float) -> None:
-    advance(before + share)
+def _within(advance: Advance, before: int, name: str, share: float) -> None:
+    advance(before + share, name)
+
+
+def _tell(outcomes: Sequence[Outcome], count: int, options: Options, several: bool) -> None:
+    """A line on stderr for the case that was just finished, where no bar shows it; a log can be followed by it."""
+    if not several or options.quiet or options.dry_run or sys.stderr.isatty():
+        return
+    outcome = outcomes[-1]
+    reason = outcome.error if outcome.error is not None else outcome.output
+    words = f"[{len(outcomes)}/{count}] {outcome.status} {outcome.job_name} ({outcome.seconds:.1f} s): {reason}"
+    click.echo(printable(words), err=True)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -144,7 +168,7 @@ def _note(outcome: Outcome) -> str:
         return str(outcome.error)
     warnings = [w["name"] for w in outcome.facts.get("warnings", ())]
     parts = [outcome.lines[0]] if outcome.lines else []
-    return "; ".join([*parts, *warnings])
+    return "; ".join([*parts, *warnings, *([f"try {outcome.suggestion}"] if outcome.suggestion else [])])
 
 
 def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
@@ -158,7 +182,7 @@ def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
         click.echo(table(outcomes))
     else:
         for outcome in outcomes:
-            if outcome.error is None:
+            if outcome.status != "failed":
                 for line in outcome.lines:
                     click.echo(printable(line), err=line.startswith(("warning: ", "note: ")))
 
@@ -184,17 +208,27 @@ def _termination_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar(count: int, options: Options) -> Iterator[Callable[[float], None]]:
-    """A progress bar with the time left, on stderr, where that is a terminal; yields ``set(cases done)``."""
+def _bar(count: int, options: Options) -> Iterator[Advance]:
+    """A progress bar with the case and the time left, on stderr, where that is a terminal.
+
+    Yields ``set(cases done, name of the case)``.
+    """
     if options.quiet or options.dry_run or not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done, name: None
         return
     from tqdm import tqdm
 
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=count, desc="predicting", bar_format=layout, file=sys.stderr, leave=False) as bar:
 
-        def advance(done: float) -> None:
+        def advance(done: float, name: str) -> None:
+            number = f"{min(int(done) + 1, count)}/{count} " if count > 1 else ""
+            words = f"{number}{_short(printable(name))}" if name else "predicting"
+            bar.set_description_str(words, refresh=words != bar.desc)
             bar.update(done - bar.n)
 
         yield advance
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_SHOWN else f"…{name[1 - NAME_SHOWN :]}"

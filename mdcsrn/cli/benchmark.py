@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import by_topic
 from mdcsrn.errors import ConfigError
+from mdcsrn.optional import install_command, is_installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +26,23 @@ BASELINE = "baseline"
 SIZE = (64, 96, 96)
 
 
-@click.command("benchmark")
+TOPICS = {
+    "What is measured": ("size", "backends", "bundle", "model"),
+    "How": ("threads", "full", "no_int8", "as_json", "help"),
+}
+
+
+@click.command("benchmark", cls=by_topic(TOPICS))
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--size", nargs=3, type=click.IntRange(8, 1024), metavar="D H W", help="Default: the file's, or 64 96 96."
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores that the process may use.")
-@click.option("--backends", metavar="A,B", help="Only these, such as openvino,eager; default: all that are here.")
-@click.option("--bundle", help="Name or folder of a bundle.")
-@click.option("--model", help="File with weights, or the name of one in the bundle.")
+@click.option("--backends", metavar="A,B", help="Only these, such as openvino,eager; default: all that are here.",
+              shell_complete=complete.among_list(complete.BACKENDS[1:]))  # fmt: skip
+@click.option("--bundle", metavar="B", help="Name or folder of a bundle.", shell_complete=complete.bundles)
+@click.option("--model", metavar="F", help="File with weights, or the name of one in the bundle.",
+              shell_complete=complete.models)  # fmt: skip
 @click.option("--full", is_flag=True, help="Run the whole baseline rather than a few windows of it.")
 @click.option("--no-int8", is_flag=True, help="Leave 8-bit arithmetic out: its calibration takes a while.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -55,6 +66,7 @@ def command(
     from mdcsrn.inference.models import find_model
     from mdcsrn.processor import usable_threads
 
+    combinations, absent = _combinations(*_wanted(backends, no_int8))
     weights = find_model(bundle, model).path
     count = threads or usable_threads()
     say = (lambda text: None) if as_json else click.echo
@@ -73,19 +85,18 @@ def command(
         }
         say(f"{about['processor']} ({', '.join(about['features']) or 'no features known'}), {count} threads")
         say(f"{about['volume']}, {' x '.join(map(str, volume.shape))}, weights {weights.name}\n")
+        for name, reason in absent.items():  # what will not be in the table is said before minutes are spent on it
+            say(f"{name}: {reason}")
         peaks = _peaks(shared)
         for precision, peak in peaks.items():
             say(
                 f"measured peak, {precision}: {peak['gemm']:.0f} GFLOP/s in matrix products, {peak['conv']:.0f} in 3D "
                 "convolutions"
             )
-        wanted = _wanted(backends, no_int8)
-        rows, absent = _rows(shared, wanted, Path(folder), full, peaks, say)
+        rows = _rows(shared, combinations, Path(folder), full, peaks, say)
     if as_json:
         click.echo(json.dumps({**about, "peak_gflops": peaks, "rows": rows, "absent": absent}, indent=2))
         return
-    for name, reason in absent.items():
-        click.echo(f"{name}: {reason}")
 
 
 def _wanted(backends: str | None, no_int8: bool) -> tuple[list[str], bool]:
@@ -124,12 +135,12 @@ def _peaks(shared: Job) -> dict[str, dict[str, float]]:
 
 def _rows(
     shared: Job,
-    wanted: tuple[list[str], bool],
+    combinations: Sequence[tuple[str, str]],
     folder: Path,
     full: bool,
     peaks: dict[str, dict[str, float]],
     say: Callable[[str], None],
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Measure row by row, the reference first, and print each as it is done."""
     from mdcsrn.inference.measure import measure_apart
 
@@ -139,7 +150,6 @@ def _rows(
     baseline = measure_apart(dataclasses.replace(shared, kind="baseline", windows=None if full else 2))
     if "error" in baseline:
         raise ConfigError("the baseline failed", got=baseline["error"])
-    combinations, absent = _combinations(*wanted)
     # The reference is always measured, and first.
     combinations = [("eager", "float32"), *(pair for pair in combinations if pair != ("eager", "float32"))]
     for name, precision in [(BASELINE, "float32"), *combinations]:
@@ -161,13 +171,11 @@ def _rows(
         say(_line(row))
     scaled = "" if full else f", scaled from {baseline['windows_run']} of {baseline['windows']} windows"
     say(f"\nbaseline: eager float32, MONAI sliding window 64^3, overlap 0.25, Gaussian{scaled}")
-    return rows, absent
+    return rows
 
 
 def _combinations(names: Sequence[str], eight_bits: bool) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Backends and precisions that can run here, and why others cannot."""
-    import importlib.util
-
     from mdcsrn.inference.backends import backend
 
     pairs: list[tuple[str, str]] = []
@@ -180,8 +188,8 @@ def _combinations(names: Sequence[str], eight_bits: bool) -> tuple[list[tuple[st
             continue
         pairs += [(name, precision) for precision in found.precisions()]
         if name == "openvino" and eight_bits:
-            if importlib.util.find_spec("nncf") is None:
-                absent["openvino int8"] = "not installed: nncf (pip install 'mdcsrn[int8]')"
+            if not is_installed("nncf"):
+                absent["openvino int8"] = f"not installed: nncf ({install_command('int8')})"
             else:
                 pairs.append((name, "int8"))
     return pairs, absent

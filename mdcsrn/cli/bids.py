@@ -11,6 +11,7 @@ import click
 
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
+from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._options import PredictionCommand, prediction_options
 from mdcsrn.errors import ConfigError
 
@@ -49,9 +50,12 @@ class BidsCommand(PredictionCommand):
 @click.argument("bids_dir", type=_path)
 @click.argument("out_dir", type=_path)
 @click.argument("level", metavar="participant", type=click.Choice(["participant"]))
-@click.option("--participant-label", "participants", multiple=True, metavar="L", help="With or without sub-; repeat.")
-@click.option("--session-label", "sessions", multiple=True, metavar="L", help="With or without ses-; repeat.")
-@click.option("--suffix", "suffixes", multiple=True, metavar="S", help="Kind of image, such as T1w; repeat.")
+@click.option("--participant-label", "participants", multiple=True, metavar="L", help="With or without sub-; repeat.",
+              shell_complete=complete.participants)  # fmt: skip
+@click.option("--session-label", "sessions", multiple=True, metavar="L", help="With or without ses-; repeat.",
+              shell_complete=complete.sessions)  # fmt: skip
+@click.option("--suffix", "suffixes", multiple=True, metavar="S", help="Kind of image, such as T1w; repeat.",
+              shell_complete=complete.among(complete.SUFFIXES))  # fmt: skip
 @prediction_options
 def command(
     bids_dir: Path,
@@ -64,9 +68,12 @@ def command(
 ) -> None:
     """Sharpen the anatomical images of a BIDS dataset.
 
-    OUT_DIR becomes a derived dataset: sub-01/anat/sub-01_desc-sr_T1w.nii.gz with its record. Options are those of
-    `mdcsrn predict`; --mask is a folder laid out as the dataset, --report a folder; --participant_label 01 02 works.
+    OUT_DIR becomes a derived dataset. --mask is a folder laid out as the dataset, --report a folder;
+    --participant_label 01 02 and --session_label work too.
     """
+    from mdcsrn.cases.byproducts import check_needs
+    from mdcsrn.cases.naming import page_folder
+    from mdcsrn.cases.outputs import checked
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.inference.models import find_model
     from mdcsrn.io.bids import SUFFIXES, find_bids, write_dataset_description
@@ -74,16 +81,21 @@ def command(
     options.task()  # what is wrong with the settings is told before anything is written
     if options.dicom_out is not None:
         raise ConfigError("a BIDS dataset holds no DICOM series", remedy="leave out --dicom-out")
+    check_needs(options)
+    if options.report is not None:
+        options = dataclasses.replace(options, report=page_folder(options.report))
     find_model(bundle=options.bundle, model=options.model)
     images = find_bids(bids_dir, participants, sessions, suffixes or SUFFIXES)
+    jobs = [_job(image, out_dir, options) for image in images]
     if not options.dry_run:
         write_dataset_description(out_dir, bids_dir)
-    run_jobs([_job(image, out_dir, options) for image in images], options, several=True)
+    run_jobs(checked(jobs, options), options, several=True)
 
 
 def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
     from mdcsrn.cases.places import mask_of
     from mdcsrn.files import sha256
+    from mdcsrn.io import nifti_stem
     from mdcsrn.io.bids import derivative_path
 
     return Job(
@@ -96,6 +108,7 @@ def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
         report=None if options.report is None else options.report / f"{image.name}_desc-sr.html",
         sources=(image.uri,),
         further=partial(_further, image, out_dir),
+        inputs=(image.path.with_name(f"{nifti_stem(image.path)}.json"),),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mdcsrn.cli import _complete as complete
 from mdcsrn.errors import DataError
 from mdcsrn.notices import printable
 
@@ -20,7 +21,7 @@ def group() -> None:
 
 
 @group.command("list")
-@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1)
+@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1, shell_complete=complete.bundles)
 @_json
 def listing(bundles: tuple[str, ...], as_json: bool) -> None:
     """List bundles and their models with version, size and SHA-256.
@@ -50,7 +51,7 @@ def listing(bundles: tuple[str, ...], as_json: bool) -> None:
 
 
 @group.command("check")
-@click.argument("bundle", metavar="BUNDLE", type=_path)
+@click.argument("bundle", metavar="BUNDLE", type=_path, shell_complete=complete.bundles)
 @click.option("--network", is_flag=True, help="Also run its network: only for a bundle that you trust.")
 @_json
 def checking(bundle: Path, network: bool, as_json: bool) -> None:
@@ -85,17 +86,19 @@ def checking(bundle: Path, network: bool, as_json: bool) -> None:
 
 
 @group.command("export")
-@click.argument("bundle", metavar="BUNDLE")
+@click.argument("bundle", metavar="BUNDLE", shell_complete=complete.bundles)
 @click.option(
     "--format",
     "form",
     required=True,
     metavar="F",
+    shell_complete=complete.among(complete.FORMS),
     help="torchscript, pt2, onnx, openvino, safetensors (tensorrt: says how).",
 )
 @click.option("-o", "--output", required=True, type=_path, metavar="FILE", help="File to write; FILE.json beside it.")
-@click.option("--model", metavar="M", help="Model of the bundle; default: model.")
-@click.option("--precision", metavar="P", help="float32; bfloat16: torchscript, pt2; float16, int8: openvino.")
+@click.option("--model", metavar="M", help="Model of the bundle; default: model.", shell_complete=complete.models)
+@click.option("--precision", metavar="P", help="float32; bfloat16: torchscript, pt2; float16, int8: openvino.",
+              shell_complete=complete.among(complete.FORM_PRECISIONS))  # fmt: skip
 @click.option("--volume", type=_path, metavar="SCAN", help="Scan to compare on; default: nilearn's MNI152.")
 @_json
 def exporting(
@@ -128,7 +131,7 @@ def exporting(
 
 
 @group.command("pack")
-@click.argument("bundle", metavar="BUNDLE")
+@click.argument("bundle", metavar="BUNDLE", shell_complete=complete.bundles)
 @click.option("-o", "--output", required=True, type=_path, metavar="DIR|ZIP", help="New folder, or a file NAME.zip.")
 @click.option("--url", metavar="URL", help="Where files over 25 MB lie (https); they are named instead of packed.")
 def packing(bundle: str, output: Path, url: str | None) -> None:

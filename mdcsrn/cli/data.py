@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
+from mdcsrn.targets import check_target
 
 _path = click.Path(path_type=Path)
 _output = click.option("-o", "--output", required=True, type=_path, metavar="DATALIST", help="JSON file to write.")
@@ -61,6 +62,7 @@ def from_folder(
     with an empty outer band of k-space are reported: they would teach blur. Files that cannot be used are listed and
     left out, and the exit code is then 3.
     """
+    from mdcsrn.data.crops import list_crops, plan_crops
     from mdcsrn.data.datalist import SplitRule, build_datalist, find_images, write_datalist
     from mdcsrn.data.inspect import inspect_image
     from mdcsrn.data.split import FRACTIONS, read_subjects_table
@@ -72,6 +74,8 @@ def from_folder(
     images = find_images(folder)
     if crop_kspace is not None:  # crops of an earlier call are no scans of their own
         images = [image for image in images if not image.resolve().is_relative_to(crop_kspace.resolve())]
+    check_target(output, [*images, subjects_table], "datalist")
+    crops = plan_crops(images, folder, crop_kspace) if crop_kspace is not None and images else {}
     good: list[Path] = []
     replaced: dict[Path, Path] = {}
     failures: list[MdcsrnError] = []
@@ -79,9 +83,8 @@ def from_folder(
     hidden = len(images) < 20 or not sys.stderr.isatty()
     with click.progressbar(images, label="reading", file=sys.stderr, hidden=hidden) as progress:
         for image in progress:
-            crop = crop_kspace / image.relative_to(folder) if crop_kspace is not None else None
             try:
-                facts = inspect_image(image, check_band, crop)
+                facts = inspect_image(image, check_band, crops.get(image))
             except DataError as error:
                 failures.append(error)
                 continue
@@ -90,6 +93,8 @@ def from_folder(
             if facts.cropped is not None:
                 replaced[image] = facts.cropped
             click.echo(facts.row(image.relative_to(folder).as_posix()))
+    if crop_kspace is not None and images:
+        list_crops(crop_kspace, replaced.values())
     if not good:
         raise (
             DataError(f"no file of {folder} can be used", got=f"the first: {failures[0]}")
@@ -135,6 +140,7 @@ def hcp(
     wanted = [name for words in subjects for name in re.split(r"[,\s]+", words) if name]
     wanted += layout.read_subjects_file(subjects_file) if subjects_file is not None else []
     wanted = layout.unique(wanted)
+    check_target(output, [subjects_file, subjects_table], "datalist")
     if fetch != bool(wanted):
         raise ConfigError("--fetch goes with --subjects or --subjects-file", got=", ".join(wanted) or "no subject")
     table = read_subjects_table(subjects_table) if subjects_table is not None else None
@@ -150,6 +156,7 @@ def hcp(
     if len(failures) == 1 == len(wanted):
         raise failures[0]
     images = layout.find_subjects(folder, unprocessed)
+    check_target(output, images, "datalist")
     rule = SplitRule(layout.PUBLISHED_SPLIT, seed, layout.FOLDER_IS_SUBJECT, table)
     content, left_out = build_datalist(images, folder, output.parent, rule, "HCP T1w")
     write_datalist(content, output)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdcsrn.cli import _complete as complete
 from mdcsrn.errors import OutputError
+from mdcsrn.targets import check_record_place, check_target
 
 if TYPE_CHECKING:
     from mdcsrn.io import Volume
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="NIfTI file; a .json goes with it."
 )
-@click.option("--spec", required=True, metavar="FILE", help="Degradation file, or a preset such as hcp_2x2.")
+@click.option("--spec", required=True, metavar="FILE", help="Degradation file, or a preset such as hcp_2x2.",
+              shell_complete=complete.presets)  # fmt: skip
 @click.option("--grid", type=click.Choice(["reference", "acquired"]), help="Output grid; default: the spec's own.")
 def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
     """Degrade a NIfTI volume in k-space.
@@ -30,15 +33,21 @@ def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
     The result has the input's intensity unit and the exact affine of its grid. Without noise it is signed: nothing
     is clipped.
     """
-    from mdcsrn.io import read_volume
+    from mdcsrn.io import nifti_stem, read_volume
+    from mdcsrn.io.formats import image_stem
     from mdcsrn.kspace import load_spec
     from mdcsrn.resources import config
 
+    record = output.with_name(nifti_stem(output) + ".json")
+    inputs = [source, source.with_name(f"{image_stem(source)}.json"), Path(spec)]
+    if output.exists() and source.exists() and output.samefile(source):
+        raise OutputError(f"the output {output} is the input", remedy="choose another name")
+    check_target(output, inputs)
+    check_target(record, inputs, "record")
+    check_record_place(record)
     degradation = load_spec(config(spec, "degradation"))
     if grid is not None:
         degradation = dataclasses.replace(degradation, grid=grid)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise OutputError(f"the output {output} is the input", remedy="choose another name")
     write_degraded(read_volume(source), source, output, degradation)
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import by_topic
 from mdcsrn.errors import DataError, GeometryError, MdcsrnError
+from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
     from mdcsrn.evaluation import Row
@@ -20,15 +23,19 @@ AFFINE_TOLERANCE = 1e-3  # share of a voxel by which two grids may differ at the
 _path = click.Path(path_type=Path)
 
 
-@click.command("evaluate")
+TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "legacy", "json_path", "help")}
+
+
+@click.command("evaluate", cls=by_topic(TOPICS))
 @click.option("--prediction", required=True, type=_path, help="NIfTI file, or a folder of them.")
 @click.option("--reference", required=True, type=_path, help="File, or a folder with the same file names.")
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
-@click.option("--spec", type=_path, help="Degradation file: adds the band error.")
+@click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
+              shell_complete=complete.presets)  # fmt: skip
 @click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
 @click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")
 def command(
-    prediction: Path, reference: Path, mask: Path | None, spec: Path | None, legacy: bool, json_path: Path | None
+    prediction: Path, reference: Path, mask: Path | None, spec: str | None, legacy: bool, json_path: Path | None
 ) -> None:
     """PSNR, SSIM, NRMSE (and band error) of predictions against references.
 
@@ -37,11 +44,16 @@ def command(
     """
     from mdcsrn.evaluation import degradation_label, render, write_json
     from mdcsrn.kspace import load_spec
+    from mdcsrn.resources import config
 
-    degradation = load_spec(spec) if spec is not None else None
+    degradation = load_spec(config(spec, "degradation")) if spec is not None else None
     rows: list[Row] = []
     failures: list[MdcsrnError] = []
     pairs, unmatched = match(prediction, reference)
+    if json_path is not None:
+        read = [prediction, reference, mask, *(file for _, *files in pairs for file in files)]
+        read += sorted(mask.iterdir()) if mask is not None and mask.is_dir() else []
+        check_target(json_path, [*read, None if spec is None else Path(spec)], "table")
     failures += unmatched
     hidden = len(pairs) < 2 or not sys.stderr.isatty()
     with click.progressbar(pairs, label="evaluating", file=sys.stderr, hidden=hidden) as progress:

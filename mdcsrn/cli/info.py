@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdcsrn.cli import _complete as complete
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.notices import printable
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--factor", nargs=3, type=float, metavar="A B C", help="As of predict: a finer grid.")
 @click.option("--to-spacing", nargs=3, type=float, metavar="X Y Z", help="As of predict: voxel edges, mm.")
-@click.option("--bundle", metavar="B", help="Bundle whose trained range and size count.")
-@click.option("--model", metavar="F", help="Weights whose trained range and size count.")
+@click.option("--bundle", metavar="B", help="Bundle whose trained range and size count.",
+              shell_complete=complete.bundles)  # fmt: skip
+@click.option("--model", metavar="F", help="Weights whose trained range and size count.",
+              shell_complete=complete.models)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     source: Path,
@@ -82,10 +85,12 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
 
     from mdcsrn.inference.estimate import estimate
     from mdcsrn.inference.pipeline import prepare
+    from mdcsrn.inference.suggest import suggest
 
     volume, facts = scan.volume, scan.facts
     prepared = prepare(volume, task, facts=facts, model=model)
     plan = prepared.plan
+    further = suggest(plan, model.trained)
     with torch.inference_mode():
         cost = estimate(volume, prepared)
     axes = [
@@ -120,6 +125,7 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
         "axes": axes,
         "plan": plan.to_dict(),
         "estimate": None if cost is None else cost.to_dict(),
+        "suggestion": None if further is None else further.option,
         "warnings": [{"name": notice.name, "text": notice.text} for notice in prepared.notices],
     }
 
@@ -158,6 +164,8 @@ def words(found: dict[str, Any]) -> list[str]:
             f"  cost        {time}{cost['memory_gib']:.1f} GiB, {cost['backend']} {cost['precision']}, "
             f"head {100 * cost['region_share']:.0f} % of the voxels"
         )
+    if found["suggestion"] is not None:
+        lines.append(f"  try         mdcsrn predict with {found['suggestion']}")
     return lines + [f"  warning     {warning['name']}: {warning['text']}" for warning in found["warnings"]]
 
 

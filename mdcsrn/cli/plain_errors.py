@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from mdcsrn.errors import root_error
+from mdcsrn.errors import DataError, root_error
 from mdcsrn.notices import printable
+from mdcsrn.targets import name_too_long
 
 
 class PlainErrors(click.Command):
@@ -20,6 +21,8 @@ class PlainErrors(click.Command):
             return super().main(*args, **kwargs)
         except Exception as error:
             ours = root_error(error)
+            if ours is None and isinstance(error, OSError) and name_too_long(error):
+                ours = DataError(f"the system takes no name this long: {error.filename}", remedy="check the path")
             if ours is None:
                 raise
             click.echo(f"error: {printable(str(ours))}", err=True)  # it may hold a file's name, so any character at all

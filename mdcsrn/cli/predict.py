@@ -8,6 +8,7 @@ import click
 
 from mdcsrn.cases.options import Options
 from mdcsrn.cli._options import PredictionCommand, prediction_options
+from mdcsrn.cli._types import OutputPath
 
 
 @click.command("predict", cls=PredictionCommand)
@@ -15,15 +16,15 @@ from mdcsrn.cli._options import PredictionCommand, prediction_options
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, readable=False),
+    type=OutputPath(),
+    metavar="F",
     help="NIfTI file or folder; default: NAME_sr.nii.gz beside IN.",
 )
 @prediction_options
 def command(source: Path, output: Path | None, options: Options) -> None:
     """Sharpen brain MRI: restore outer k-space, keep what was measured.
 
-    IN is an image file, a folder of them, or a DICOM series (folder or zip). By default an empty outer band of k-space
-    is looked for and filled; --factor and --to-spacing ask for a finer grid. A .json record goes with every result.
+    IN is an image file, a folder of them, or a DICOM series (folder or zip). A .json record goes with every result.
     """
     from mdcsrn.cases.places import jobs_of
     from mdcsrn.cli._run import run_jobs

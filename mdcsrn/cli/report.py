@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mdcsrn.errors import ConfigError, OutputError
+from mdcsrn.cases.byproducts import REPORT_NEEDS
+from mdcsrn.cases.naming import page_file
+from mdcsrn.cases.outputs import is_page
+from mdcsrn.cli import _complete as complete
+from mdcsrn.cli._help import by_topic
+from mdcsrn.cli._types import OutputPath
+from mdcsrn.errors import ConfigError
+from mdcsrn.optional import need
+from mdcsrn.targets import check_target, foreign
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,18 +29,25 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path)
 
 
-@click.command("report")
+TOPICS = {
+    "A result": ("output", "source"),
+    "An evaluation": ("reference", "prediction", "low", "mask", "spec", "angles", "bundle", "model", "help"),
+}
+
+
+@click.command("report", cls=by_topic(TOPICS))
 @click.argument("result", metavar="[OUT]", required=False, type=_path)
-@click.option("-o", "--output", type=_path, help="HTML file; default: beside the volume.")
+@click.option("-o", "--output", type=OutputPath(), metavar="F", help="HTML file or folder; default: beside the volume.")
 @click.option("--input", "source", type=_path, metavar="IN", help="Source of OUT; default: where its record says.")
 @click.option("--reference", type=_path, metavar="R", help="Evaluate against this volume instead.")
 @click.option("--prediction", type=_path, metavar="P", help="What is evaluated; default: made from R, with --degrade.")
 @click.option("--low", type=_path, metavar="L", help="What P was made from: adds the baselines.")
 @click.option("--mask", type=_path, metavar="M", help="Also figures inside this mask, such as the brain.")
-@click.option("--degrade", "spec", metavar="SPEC", help="Degradation file or preset, such as hcp_2x2.")
+@click.option("--degrade", "spec", metavar="SPEC", help="Degradation file or preset, such as hcp_2x2.",
+              shell_complete=complete.presets)  # fmt: skip
 @click.option("--angles", metavar="'0 15 …'", help="With --degrade: turn R by these degrees, restore, compare.")
-@click.option("--bundle", help="Weights for --degrade: a bundle.")
-@click.option("--model", help="Weights for --degrade: a file.")
+@click.option("--bundle", metavar="B", help="Weights for --degrade: a bundle.", shell_complete=complete.bundles)
+@click.option("--model", metavar="F", help="Weights for --degrade: a file.", shell_complete=complete.models)
 def command(
     result: Path | None, output: Path | None, source: Path | None, reference: Path | None, prediction: Path | None,
     low: Path | None, mask: Path | None, spec: str | None, angles: str | None, bundle: str | None, model: str | None,
@@ -45,25 +59,26 @@ def command(
     """
     if (result is None) == (reference is None):
         raise click.UsageError("give either OUT, or --reference with --prediction or --degrade")
+    if angles is not None and spec is None:
+        raise click.UsageError("--angles needs --degrade: what happens to the turned reference")
+    need("a report", "report", *REPORT_NEEDS)
     from mdcsrn.report.html import page_of_output, write_page
 
+    volume, ending = (result, "") if result is not None else (prediction or Path(str(reference)).name, "_evaluation")
+    target = _place(output, Path(volume), ending)
+    check_target(target, [result, source, reference, prediction, low, mask, None if model is None else Path(model)])
+    if output is None and target.exists() and not is_page(target):
+        raise foreign(target)
     if result is not None:
         for name, value in (("--prediction", prediction), ("--low", low), ("--mask", mask), ("--degrade", spec)):
             if value is not None:
                 raise click.UsageError(f"{name} belongs to an evaluation: give --reference")
-        target = output or _beside(result, "")
         page = page_of_output(result, source)
     else:
         assert reference is not None
         if prediction is None and spec is None:
             raise click.UsageError("an evaluation needs --prediction, or --degrade to make one")
-        if angles is not None and spec is None:
-            raise click.UsageError("--angles needs --degrade: what happens to the turned reference")
-        target = output or _beside(prediction or Path(reference.name), "_evaluation")
         page = evaluate(reference, prediction, low, mask, spec, parse_angles(angles), bundle, model)
-    for given in (result, source, reference, prediction, low, mask):
-        if given is not None and target.exists() and given.exists() and os.path.samefile(given, target):
-            raise OutputError(f"the report {target} would replace an input", remedy="choose another name with -o")
     write_page(target, page)
     click.echo(f"wrote {target}")
 
@@ -163,7 +178,9 @@ def _on_grid(path: Path, truth: Volume, reference: Path, constant: bool = False)
     return volume
 
 
-def _beside(volume: Path, suffix: str) -> Path:
+def _place(output: Path | None, volume: Path, ending: str) -> Path:
+    """The page: the file that ``-o`` names, or NAME.html in the folder that it names, or beside the volume."""
     from mdcsrn.io import nifti_stem
 
-    return volume.with_name(f"{nifti_stem(volume)}{suffix}.html")
+    name = f"{nifti_stem(volume)}{ending}.html"
+    return volume.with_name(name) if output is None else page_file(output, name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from mdcsrn.errors import ConfigError, DataError, MissingDependencyError
 from mdcsrn.files import atomic_path
+from mdcsrn.optional import install_command
 
 BUCKET = "hcp-openaccess"
 PREFIX = "HCP_1200"
@@ -71,7 +72,7 @@ def connect() -> Any:
         import boto3
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise MissingDependencyError("fetching HCP needs boto3", remedy="pip install 'mdcsrn[cluster]'") from error
+        raise MissingDependencyError("fetching HCP needs boto3", remedy=install_command("cluster")) from error
     try:
         session = boto3.session.Session()
         if session.get_credentials() is None:

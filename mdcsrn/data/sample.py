@@ -26,6 +26,8 @@ from mdcsrn.errors import ConfigError, DataError, MissingDependencyError, Output
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.optional import install_command, is_installed
+from mdcsrn.targets import check_length, foreign
 
 # Inside nilearn's wheel: MNI152 2009a, nonlinear symmetric, brain only, 1 mm, uint8. Nothing is downloaded.
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -33,6 +35,7 @@ COARSE = 2  # the cohort's voxel is this many template voxels: 2 mm
 SIZES = ((94, 102), (112, 120), (90, 98))  # voxels per axis, drawn for each subject
 WHITE = 2000.0  # stored value of the template's brightest tissue, so that int16 rounding is far below the noise
 MANIFEST = "sample.json"
+BEGUN = ".sample-begun"  # until the manifest is there
 RECIPE = 1  # counts changes of the recipe: an older cache is then made anew elsewhere
 
 
@@ -85,7 +88,7 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
 
     Raises:
         MissingDependencyError: nilearn is not installed.
-        OutputError: the folder holds a sample with other settings, or cannot be written.
+        OutputError: the folder holds a sample with other settings or files of someone else, or cannot be written.
     """
     recipe = SampleRecipe(subjects, seed)
     root = Path(folder)
@@ -93,6 +96,7 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
     if _is_complete(root, recipe):
         return datalist
     template = load_template()
+    _begin(root, subjects)
     coefficients = ndimage.spline_filter(template.array, order=3, output=np.float32)
     images = []
     for number in tqdm(range(1, subjects + 1), desc="demonstration cohort", disable=None):  # a bar on a terminal only
@@ -104,7 +108,22 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
     files = {path.name: sha256(path) for path in (*images, datalist)}
     manifest = {"recipe": _settings(recipe), "mdcsrn": mdcsrn.__version__, "files": files}
     atomic_write_text(root / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    (root / BEGUN).unlink(missing_ok=True)
     return datalist
+
+
+def _begin(root: Path, subjects: int) -> None:
+    """Refuse to replace files of someone else; a mark in the folder says that a run that was killed began here.
+
+    Raises:
+        OutputError: a file of a name of ours is there, and no run of ours began or ended in this folder.
+    """
+    names = [*(f"sub-{number:03d}_T1w.nii.gz" for number in range(1, subjects + 1)), "datalist.json"]
+    there = [root / name for name in names if (root / name).exists()]
+    if there and not (root / BEGUN).exists() and not (root / MANIFEST).exists():
+        raise foreign(there[0], "choose an empty folder")
+    check_length(root / names[0], "choose a folder with a shorter path")
+    atomic_write_text(root / BEGUN, "the demonstration cohort of mdcsrn is being made here\n")
 
 
 def sample_datalist(folder: str | os.PathLike[str] = "", subjects: int = 8, seed: int = 0) -> str:
@@ -142,14 +161,14 @@ def load_template() -> Volume:
         MissingDependencyError: nilearn is not installed, or its wheel no longer holds the file.
     """
     # Only the file is wanted: nilearn itself (scikit-learn, pandas) is not imported, which saves seconds.
-    spec = find_spec("nilearn")
+    spec = find_spec("nilearn") if is_installed("nilearn") else None
     places = spec.submodule_search_locations if spec is not None else None
     path = Path(places[0]) / TEMPLATE if places else None
     if path is None or not path.is_file():
         raise MissingDependencyError(
             "the demonstration cohort is made from the MNI152 template inside the package nilearn, which is not here",
             got=path,
-            remedy="pip install 'mdcsrn[demo]'",
+            remedy=install_command("demo"),
         )
     volume = read_volume(path)
     return volume.replace(volume.array / volume.array.max())

@@ -216,6 +216,7 @@ def is_done(
         and record.get("weights_sha256") == weights_sha256
         and (page is None or _report(record, output) == page.resolve())
         and (series is None or _place(record.get("dicom")) == relative(series, output.parent))
+        and not set(record.get("not_made", ())) - {"report", "series"}  # seen to above
     )
     return same and not changed_files(record, output) and not series_change(record, output)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcsrn.errors import MissingDependencyError
+from mdcsrn.optional import install_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,9 +66,7 @@ def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: st
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "charts need matplotlib", remedy="pip install -c constraints.txt -e '.[report]'"
-        ) from error
+        raise MissingDependencyError("charts need matplotlib", remedy=install_command("report")) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     others = [name for name in names if name != strong]
     style = {name: _Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], 1.2, 3) for i, name in enumerate(others)}

@@ -15,6 +15,7 @@ import numpy as np
 import mdcsrn
 from mdcsrn.errors import MissingDependencyError, OutputError
 from mdcsrn.files import atomic_write_text
+from mdcsrn.optional import install_command
 from mdcsrn.report import sections as parts
 from mdcsrn.report.glossary import glossary
 from mdcsrn.report.page import Page
@@ -203,8 +204,6 @@ def _environment() -> Any:
     try:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ImportError as error:
-        raise MissingDependencyError(
-            "the HTML report needs jinja2", remedy="pip install -c constraints.txt -e '.[report]'"
-        ) from error
+        raise MissingDependencyError("the HTML report needs jinja2", remedy=install_command("report")) from error
     loader = DictLoader({"page.html.j2": _asset("templates/page.html.j2")})
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

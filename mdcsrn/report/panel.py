@@ -14,6 +14,7 @@ from torch import Tensor
 from mdcsrn.errors import MissingDependencyError
 from mdcsrn.files import atomic_path
 from mdcsrn.metrics import head_mask, nrmse, psnr, ssim
+from mdcsrn.optional import install_command
 from mdcsrn.report.views import PLANES, AnyVolume, Image, Plane, Scene, error_limit, make_scene
 
 if TYPE_CHECKING:
@@ -169,9 +170,7 @@ def _figure() -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "pictures need matplotlib", remedy="pip install -c constraints.txt -e '.[report]'"
-        ) from error
+        raise MissingDependencyError("pictures need matplotlib", remedy=install_command("report")) from error
     figure = Figure(facecolor="black")  # no pyplot: no global state, no display
     FigureCanvasAgg(figure)
     return figure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdcsrn.errors import MissingDependencyError
+from mdcsrn.optional import install_command
 from mdcsrn.report.panel import busiest_part
 from mdcsrn.report.views import PLANES, Image, Plane, Scene
 
@@ -213,9 +214,7 @@ def _figure() -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "pictures need matplotlib", remedy="pip install -c constraints.txt -e '.[report]'"
-        ) from error
+        raise MissingDependencyError("pictures need matplotlib", remedy=install_command("report")) from error
     figure = Figure(facecolor="black")
     FigureCanvasAgg(figure)
     return figure

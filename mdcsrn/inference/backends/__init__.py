@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdcsrn.errors import ConfigError
+from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Runner, Tensors
 from mdcsrn.inference.backends.compiled import CompileBackend
 from mdcsrn.inference.backends.cuda import CudaBackend
@@ -10,6 +10,7 @@ from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.onnxruntime import OnnxRuntimeBackend
 from mdcsrn.inference.backends.openvino import OpenVinoBackend
 from mdcsrn.inference.backends.pick import TOLERANCE_DB, Attempt, Choice, pick
+from mdcsrn.optional import need
 
 NAMES = ("cuda", "openvino", "compile", "eager", "onnxruntime")
 
@@ -25,6 +26,7 @@ __all__ = [
     "Tensors",
     "backend",
     "candidates",
+    "check_choice",
     "pick",
 ]
 
@@ -72,3 +74,35 @@ def candidates(name: str = "auto", device: str = "auto", calibrate: Calibrate | 
     if not names:
         raise ConfigError("the backend does not run on that device", got=f"{name} on {device}", allowed="auto")
     return [CudaBackend(int(index)) if one == "cuda" and index else backend(one, calibrate) for one in names]
+
+
+def check_choice(name: str = "auto", device: str = "auto", precision: str = "auto") -> None:
+    """Refuse a choice of the user that cannot run here, before anything is computed.
+
+    Args:
+        name: as for :func:`candidates`, as is `device`.
+        device: see there.
+        precision: ``auto`` or one of :data:`PRECISIONS`.
+
+    Raises:
+        ConfigError: unknown, or the three do not go together.
+        MissingDependencyError: the one backend named cannot run here.
+    """
+    found = candidates(name, device, calibrate=lambda module: ())  # with it, 8-bit arithmetic is offered
+    if name == "onnxruntime":
+        need("the backend onnxruntime", "fast", "onnx", "onnxruntime")
+    if precision == "int8" and name in ("auto", "openvino"):
+        need("--precision int8", "int8", "nncf")
+    if precision not in ("auto", *PRECISIONS):
+        raise ConfigError("unknown precision", got=precision, allowed=", ".join(("auto", *PRECISIONS)))
+    absent = {one.name: reason for one in found if (reason := one.available()) is not None}
+    if len(found) == len(absent) == 1:
+        ((name, reason),) = absent.items()
+        raise MissingDependencyError(f"the backend {name} cannot run here", got=reason, remedy="choose another one")
+    offered = {one.name: one.precisions() for one in found if one.name not in absent}
+    if precision != "auto" and not any(precision in able for able in offered.values()):
+        lacking = "".join(f"; {one}: {reason}" for one, reason in absent.items())
+        raise ConfigError(
+            "no backend is left to run the network", got=f"precision {precision}{lacking}",
+            allowed="; ".join(f"{one}: {', '.join(able)}" for one, able in offered.items()),
+        )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import warnings
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
 from mdcsrn.inference.backends.trace import record
+from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import usable_threads
 
 
@@ -22,8 +22,8 @@ class OnnxRuntimeBackend(Backend):
 
     def available(self) -> str | None:
         """``onnx`` writes the model, ``onnxruntime`` runs it."""
-        missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-        return f"not installed: {', '.join(missing)} (pip install 'mdcsrn[fast]')" if missing else None
+        missing = [name for name in ("onnx", "onnxruntime") if not is_installed(name)]
+        return f"not installed: {', '.join(missing)} ({install_command('fast')})" if missing else None
 
     def precisions(self) -> tuple[str, ...]:
         """float32."""

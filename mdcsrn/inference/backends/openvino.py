@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
 from mdcsrn.inference.backends.trace import record
+from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import has_bfloat16, usable_threads
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class OpenVinoBackend(Backend):
 
     def available(self) -> str | None:
         """``openvino``."""
-        if importlib.util.find_spec("openvino") is None:
-            return "not installed: openvino (pip install 'mdcsrn[fast]')"
-        return None
+        if not is_installed("openvino"):
+            return f"not installed: openvino ({install_command('fast')})"
+        return _broken()
 
     def precisions(self) -> tuple[str, ...]:
         """What the plugin says of this processor; ``int8`` with a calibration set only."""
@@ -50,7 +50,7 @@ class OpenVinoBackend(Backend):
         found = {"float32"} | ({"float16"} if "FP16" in able else set())
         if "BF16" in able and has_bfloat16():  # the plugin looks at the processor, not at what oneDNN is allowed
             found.add("bfloat16")
-        if self.calibrate is not None and importlib.util.find_spec("nncf") is not None:
+        if self.calibrate is not None and is_installed("nncf"):
             found.add("int8")
         return tuple(precision for precision in PRECISIONS if precision in found)
 
@@ -91,6 +91,16 @@ class OpenVinoBackend(Backend):
                 raise ConfigError("int8 needs a calibration set", remedy="give pieces of real scans")
             self._quantised = module, quantise(convert(module, seen[0], small), seen)
         return self._quantised[1].clone()
+
+
+@functools.cache
+def _broken() -> str | None:
+    """Why OpenVINO is installed and cannot be loaded, or None."""
+    try:
+        _core()
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"openvino cannot be loaded: {error} (install it again: {install_command('fast')})"
+    return None
 
 
 @functools.cache

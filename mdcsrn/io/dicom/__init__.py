@@ -16,6 +16,7 @@ from mdcsrn.io.dicom.naming import SeriesLabel, labels_of
 from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles, SeriesIdentity
 from mdcsrn.io.dicom.store import SlopeChoice, Storage, storage
 from mdcsrn.io.volume import Volume
+from mdcsrn.optional import install_command
 
 __all__ = [
     "DicomFile",
@@ -130,7 +131,8 @@ def _require_pydicom() -> None:
         version = import_module("pydicom").__version__
     except ImportError as error:
         raise MissingDependencyError(
-            "DICOM needs the package pydicom", remedy="pip install 'mdcsrn[dicom]', or convert to NIfTI with dcm2niix"
+            "DICOM needs the package pydicom",
+            remedy=f"{install_command('dicom')}, or convert to NIfTI with dcm2niix",
         ) from error
     if int(version.split(".")[0]) < OLDEST:
         raise MissingDependencyError(

@@ -20,6 +20,7 @@ from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, damaged
 from mdcsrn.io.dicom.padding import padded
 from mdcsrn.io.dicom.series import Frame
+from mdcsrn.optional import install_command
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -141,7 +142,7 @@ def _compressed(dataset: Dataset, frame: Frame, syntax: str, gdcm: Gdcm) -> NDAr
     raise DataError(
         f"{frame.file} is compressed in a way that needs another package",
         got=pydicom.uid.UID_dictionary[syntax][0],
-        remedy="pip install 'mdcsrn[dicom]', or convert it with gdcmconv --raw",
+        remedy=f"{install_command('dicom')}, or convert it with gdcmconv --raw",
     )
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom.valuerep import format_number_as_ds
 
 from mdcsrn.errors import ConfigError, GeometryError, OutputError
+from mdcsrn.files import hidden_prefix
 from mdcsrn.io.dicom.derived import source_images, template
 from mdcsrn.io.dicom.header import FrameTags, identity_of, quiet
 from mdcsrn.io.dicom.naming import WITHOUT, label_of
@@ -188,7 +189,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=hidden_prefix(folder), dir=folder.parent))
         yield temporary
         for path in sorted(temporary.iterdir()):
             with open(path, "rb") as stream:

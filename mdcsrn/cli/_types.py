@@ -1,0 +1,23 @@
+"""Paths as options take them; one that is written keeps the slash at its end, which says that it is a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mdcsrn.cases.naming import FolderPath
+
+
+class OutputPath(click.Path):
+    """A file or folder to write; it need not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path, or a :class:`mdcsrn.cases.naming.FolderPath` for one that ends in a slash."""
+        path = super().convert(value, param, ctx)
+        return FolderPath(path) if os.fspath(value).endswith(os.sep) else path
