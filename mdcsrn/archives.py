@@ -90,7 +90,7 @@ def _directory(stream: BinaryIO, size: int) -> int:
     if count > MAX_ENTRIES or length > MAX_DIRECTORY_BYTES:
         raise ValueError(f"more than {MAX_ENTRIES} entries or {MAX_DIRECTORY_BYTES} bytes of names")
     if offset + length != close:
-        raise ValueError("its directory is not where the end record says: something was put in front, behind or between")
+        raise ValueError("its directory is not where its end record says: something was put in front or between")
     return offset
 
 

@@ -20,7 +20,7 @@ from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.kspace.degradation import percentile
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.weights import read_weights
 
 EDGE = 64  # voxels: of the piece of the scan that is looked at
 SHAPES = ((40, 44, 36), (31, 37, 29), (LEAST, 23, 5))  # even, odd, and the smallest
@@ -100,7 +100,7 @@ def describe(model: Model, precision: str) -> dict[str, Any]:
         "weights_sha256": model.sha256,
         "architecture": model.network.architecture,
         "precision": precision,
-        "training": read(model.path).get("facts"),
+        "training": dict(read_weights(model.path).facts),
         "trained_range": None if trained is None else trained.to_dict(),
         "input": f"image: (1, 1, D, H, W) float32, sizes >= {LEAST}; divided by its 99.9th percentile, not clipped",
         "output": "pred: the same shape and scale; before data consistency",

@@ -52,7 +52,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: the file; its suffix says its form.
 
     Returns:
-        The dictionary of a ``.pt`` as it is; of a ``.safetensors`` its description with the tensors under ``model``.
+        The dictionary of a ``.pt`` as it is; of a ``.safetensors`` what our header says, with the tensors under
+        ``model``.
 
     Raises:
         CheckpointError: missing, damaged, hostile, too large, not what the hash list beside it says, or no dictionary.
@@ -137,12 +138,16 @@ def _read_safe(path: str | os.PathLike[str], size: int) -> dict[str, Any]:
         raise CheckpointError(
             f"cannot read the weights {path}: damaged, or not safetensors", got=first_line(error)
         ) from error
+    if header is None:
+        return {"model": state}
     if not isinstance(described, dict):
         raise CheckpointError(f"{path} holds no weights of this project", got=f"no header '{HEADER}'")
     stated = described.pop(CHECKSUM, None)  # files of before 0.2 have none
     if stated is not None and stated != checksum(state, described):
         raise CheckpointError(
-            f"cannot read the weights {path}: damaged", got="other bytes than its checksum says", remedy="fetch it again"
+            f"cannot read the weights {path}: damaged",
+            got="other bytes than its checksum says",
+            remedy="fetch it again",
         )
     return {**described, "model": state}
 
@@ -184,6 +189,8 @@ def _values_problem(content: dict[str, Any], size: int) -> str | None:
                 todo.append(value._metadata)
         elif isinstance(value, (list, tuple)):
             todo += value
+        elif isinstance(value, int) and value.bit_length() > 64:
+            return f"a number of {value.bit_length()} bits"
     return None if claimed <= size else f"tensors of {claimed} bytes in a file of {size}"
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mdcsrn.engines import load_weights
 from mdcsrn.engines.checkpoint import training_checkpoints
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.tensor_files import read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from mdcsrn.engines.checkpoint import training_checkpoints
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.tensor_files import read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
