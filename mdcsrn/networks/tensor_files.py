@@ -1,7 +1,7 @@
 """The one door for files of tensors (``.pt``, ``.safetensors``): judged before anything is allocated, then read.
 
-Nothing in a file is run, no stated size is believed, and damage is found: the checksums of a ``.pt`` are compared (torch
-does not), and a ``.safetensors`` of ours holds one in its header.
+Nothing in a file is run, no stated size is believed, and damage is found: the checksums of a ``.pt`` are compared
+(torch does not), and a ``.safetensors`` of ours holds one in its header.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def checksum(state: Mapping[str, Tensor], described: Mapping[str, Any]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        found.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -89,7 +89,7 @@ def _read_pickled(path: str | os.PathLike[str]) -> Any:
             raise CheckpointError(
                 f"cannot read the checkpoint {path}: damaged, or not one",
                 got="not the zip that torch.save writes",
-                remedy="fetch it again; what torch wrote before 1.6 has no checksums: load and save it again with torch",
+                remedy="fetch it again; a file of torch before 1.6 has no checksums: load and save it again there",
             )
     try:
         check_zip(path, MAX_FILE_BYTES, stored=True)

@@ -140,10 +140,10 @@ def write(path: Path, header: str | None) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (None, "no header 'mdcsrn'"),
+        (None, "a state dictionary that does not say residual"),
         ("[1]", "no header 'mdcsrn'"),
         ("{", "damaged"),
-        ("{}", "holds no weights of this project"),
+        ("{}", "a state dictionary that does not say residual"),
         ('{"network": 3}', "does not say which network"),
         ('{"network": {"name": "UNet", "arguments": {}}}', "no network that can be built"),
         (json.dumps({"network": {"name": "MDCSRN", "arguments": small(blocks=2).architecture}}), "do not fit"),
