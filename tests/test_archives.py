@@ -56,7 +56,10 @@ def of_torch() -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [written(), written(compression=zipfile.ZIP_DEFLATED), unseekable(), long_form(), of_torch(), b"PK\x05\x06" + bytes(18)],
+    [
+        written(), written(compression=zipfile.ZIP_DEFLATED), unseekable(), long_form(), of_torch(),
+        b"PK\x05\x06" + bytes(18),
+    ],
     ids=["stored", "deflated", "piped", "zip64", "torch", "empty"],
 )  # fmt: skip
 def test_sound_ones_pass(content: bytes, tmp_path: Path) -> None:
