@@ -94,7 +94,7 @@ def described_by_tensors(
     }
     if first.shape[1] == 1:
         seen["space_to_depth"] = None
-    arguments = {**known, **seen}
+    arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in {**known, **seen}.items()}
     missing = [name for name in ("residual", "space_to_depth") if name not in arguments]
     if missing:
         raise CheckpointError(

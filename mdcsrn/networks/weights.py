@@ -8,6 +8,7 @@ passes over that does not look for it. ``.safetensors`` holds the description as
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from mdcsrn.networks.described import build_described, described_by_tensors
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.tensor_files import CHECKSUM, HEADER, SAFE, checksum, first_line, read
 from mdcsrn.networks.widen import is_wider, widened
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 FORMS = (".pt", SAFE)
@@ -137,6 +140,9 @@ def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None)
 def _load(path: str | os.PathLike[str], known: Mapping[str, Any], network: nn.Module | None = None) -> nn.Module:
     found = read_weights(path)
     description = found.network or described_by_tensors(found.state, known, path)
+    if found.network is None:
+        arguments = ", ".join(f"{name}={description['arguments'][name]}" for name in ("residual", "space_to_depth"))
+        logger.warning(f"{path} does not say residual and space_to_depth of its network; taken as given: {arguments}")
     if network is None:
         network = build_described(description, found.state, path)
     _load_network(network, description, found.state, path)
