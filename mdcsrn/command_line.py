@@ -13,6 +13,7 @@ from typing import Any
 
 from mdcsrn.errors import ConfigError
 
+COMMAND_LINE = "the command line"
 # A knob takes text where its default is text, or a place below the bundle's folder.
 _BELOW_ROOT = re.compile(r"\$@bundle_root \+ '[^']*'")
 _REFERENCE = re.compile(r"@(\w+)")
@@ -49,6 +50,7 @@ def options(arguments: Sequence[str]) -> dict[str, str | None]:
             skip = True
         else:
             found[key.removeprefix("no")] = None
+    found.pop("", None)  # two hyphens without a name: Fire reports them
     return found
 
 
@@ -81,14 +83,14 @@ def text_knobs(config: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def is_for_monai(text: str, known: Mapping[str, Any]) -> bool:
+def is_for_monai(text: str, known: Mapping[str, Any], where: str) -> bool:
     """True where a text is a reference or an expression for MONAI, and no name of a file.
 
     It is one where it refers to an entry of the configuration (``@start``, ``$@bundle_root + '/runs/b'``), or is a
-    macro (``%start``), which MONAI has replaced by the time.
+    macro (``%start``), which MONAI has replaced by the time. In a file every text that begins with ``$`` is one.
     """
     if text.startswith("$"):
-        return any(name in known for name in _REFERENCE.findall(text))
+        return where != COMMAND_LINE or any(name in known for name in _REFERENCE.findall(text))
     whole = re.fullmatch(r"@(\w+)((#|::)\w+)*", text)
     return text.startswith("%") or (whole is not None and whole[1] in known)
 
@@ -122,6 +124,3 @@ def checked_text(key: str, value: Any, default: Any, where: str) -> str | None:
     if not value and default:
         raise ConfigError(f"{key} in {where} is empty", allowed="a text", remedy="leave it out for its default")
     return value
-
-
-COMMAND_LINE = "the command line"

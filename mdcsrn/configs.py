@@ -71,34 +71,32 @@ def read_settings(arguments: Sequence[str]) -> dict[str, str]:
     """
     overrides = options(arguments)
     defaults = overrides.pop("args_file", None)
-    given = dict(read_mapping(defaults)) if defaults else {}
-    files = overrides.pop("config_file", None) or given.pop("config_file", None) or ""
-    names = config_files(files) if isinstance(files, str) else [str(name) for name in files]
+    given = read_mapping(defaults) if defaults else {}
+    names = _config_files(overrides.get("config_file") or given.get("config_file"))
     if not names:
         return {}
     known = read_mapping(names[0])
-    places: list[tuple[str, Mapping[str, Any]]] = [(f"the config file {names[0]}", dict(known))]
-    knobs, first = text_knobs(known), places[0][1]
+    first, knobs = dict(known), text_knobs(known)
+    places: list[tuple[str, Mapping[str, Any]]] = [(f"the config file {names[0]}", first)]
     for name in names[1:]:
-        overlay = read_mapping(name)
-        places.append((f"the config file {name}", overlay))
-        for key, value in overlay.items():
+        places.append((f"the config file {name}", read_mapping(name)))
+        for key, value in places[-1][1].items():
             _require(key, known, places[-1][0])
             _replace(known, key, value)
     places += [(str(defaults), given), (COMMAND_LINE, overrides)]
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     for where, settings in places:
-        for key, value in settings.items():
-            if key in RUNNER_OPTIONS:
-                continue
-            if where in (defaults, COMMAND_LINE):
-                _require(key, known, where)
-            if key in knobs:
-                text = checked_text(key, value, first[key], where)
-                texts.pop(key, None)
-                if text is not None and not is_for_monai(text, known):
-                    texts[key] = text
-    return texts
+        for key in knobs & settings.keys():
+            text = checked_text(key, settings[key], first[key], where)
+            texts[key] = None if text is None or is_for_monai(text, known, where) else text
+    for where, settings in places[-2:]:
+        for key in settings.keys() - RUNNER_OPTIONS:
+            _require(key, known, where)
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _config_files(value: Any) -> list[str]:
+    return config_files(value) if isinstance(value, str) else [str(name) for name in value or ()]
 
 
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

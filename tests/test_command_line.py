@@ -97,6 +97,10 @@ def test_files_are_texts_too(tmp_path: Path) -> None:
         "output_dir": "c#d", "cache_dir": "1e5", "datalist": "list#1.json", "start": None,
     }  # fmt: skip
     assert read_settings(["run", "--args_file", str(defaults), "--output_dir", "e#f"])["output_dir"] == "e#f"
+    overlay.write_text("output_dir: $'/a' + '/b'\nstart: '@home'\n")
+    taken = read_settings(["run", "--config_file", f"['{CONFIGS / 'train.yaml'}', '{overlay}']"])
+    assert "output_dir" not in taken, "in a file it is an expression, whatever it refers to"
+    assert taken["start"] == "@home"
     defaults.write_text(f"config_file: {CONFIGS / 'train.yaml'}\noutput_dirr: x\n")
     with pytest.raises(ConfigError, match=r"unknown setting in .*args\.yaml"):
         read_settings(["run", "--args_file", str(defaults)])
