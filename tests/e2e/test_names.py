@@ -79,10 +79,10 @@ def test_a_place_by_its_name_alone(name: str, place: Path, run_bundle: Callable,
 @pytest.mark.parametrize("name", named(["study#1", "20250101"], ["None", "$HOME", "{a: 1}"]))
 def test_evaluation(name: str, place: Path, run_bundle: Callable, bundle: Path) -> None:
     (place / "list").mkdir()
-    (place / "list" / name).write_text(json.dumps({name: [{"image": str(place / "scan.nii.gz"), "subject": "a"}]}))
+    (place / "list" / name).write_text(json.dumps({"test": [{"image": str(place / "scan.nii.gz"), "subject": "a"}]}))
     done = run_bundle(
         "run", "evaluating", "--config_file", bundle / "configs" / "evaluate.yaml", f"--datalist=list/{name}",
-        f"--section={name}", "--checkpoint", "own.pt", f"--output_dir={name}", folder=place,
+        "--checkpoint", "own.pt", f"--output_dir={name}", folder=place,
     )  # fmt: skip
     assert done.code == 0, done.err
     assert (place / name / "summary.json").is_file()
@@ -90,8 +90,12 @@ def test_evaluation(name: str, place: Path, run_bundle: Callable, bundle: Path) 
 
 @pytest.mark.parametrize("name", named(["study#1"], ["20250101", "None", "@home", "[a]"]))
 @pytest.mark.parametrize("overlay", ["", "finetune"])
-def test_training(name: str, overlay: str, place: Path, run_bundle: Callable, bundle: Path) -> None:
-    sections = {key: [{"image": str(place / "scan.nii.gz"), "subject": key}] for key in ("training", "validation")}
+def test_training(
+    name: str, overlay: str, place: Path, run_bundle: Callable, bundle: Path, make_head: Callable, save: Callable
+) -> None:
+    sections = {key: [{"image": f"{key}.nii.gz", "subject": key}] for key in ("training", "validation")}
+    for seed, key in enumerate(sections):
+        save(make_head((10, 12, 11), seed=seed), place / f"{key}.nii.gz")
     (place / f"{name}.json").write_text(json.dumps(sections))
     shutil.copy(place / "own.pt", place / f"{name}.pt")
     files = [bundle / "configs" / f"{config}.yaml" for config in ("train", overlay) if config]
@@ -111,7 +115,7 @@ def test_training(name: str, overlay: str, place: Path, run_bundle: Callable, bu
     assert {path.name for path in (place / name).iterdir()} >= {"checkpoints", "model.pt", "model.safetensors"}
     assert (place / "cache" / name).is_dir()
     assert sorted(path.name for path in place.iterdir()) == sorted(
-        [name, f"{name}.json", f"{name}.pt", "cache", "own.pt", "scan.nii.gz"]
+        [name, f"{name}.json", f"{name}.pt", "cache", "own.pt", "scan.nii.gz", "training.nii.gz", "validation.nii.gz"]
     )
 
 
