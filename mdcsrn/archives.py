@@ -38,13 +38,18 @@ def check_zip(path: str | os.PathLike[str], max_bytes: int, stored: bool = False
     Raises:
         DataError: any of it, with the reason; or the file cannot be read.
     """
-    try:
-        with open(path, "rb") as stream:
-            problem = _problem(stream, max_bytes, stored)
-    except (OSError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        problem = str(error) or type(error).__name__
+    problem = zip_problem(path, max_bytes, stored)
     if problem is not None:
         raise DataError(f"{path} is no sound zip file", got=problem, remedy=f"fetch or write {Path(path).name} again")
+
+
+def zip_problem(path: str | os.PathLike[str], max_bytes: int, stored: bool = False) -> str | None:
+    """The reason for which :func:`check_zip` refuses a file; None: there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return _problem(stream, max_bytes, stored)
+    except (OSError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        return str(error) or type(error).__name__
 
 
 def _problem(stream: BinaryIO, max_bytes: int, stored: bool) -> str | None:

@@ -36,12 +36,9 @@ def build_described(
         CheckpointError: it cannot be built, or the tensors are not its own.
     """
     _check_count(description, state, path)
-    try:
-        with torch.device("meta"):  # shapes without memory
-            expected = {name: tuple(value.shape) for name, value in build_network(description).state_dict().items()}
-    except (MdcsrnError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        words = str(error).splitlines()[0][:300]
-        raise CheckpointError(f"{path} describes no network that can be built", got=words) from error
+    expected, problem = _expected(description)
+    if problem:
+        raise CheckpointError(f"{path} describes no network that can be built", got=problem)
     found = {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in state.items()}
     differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n, "none") != found.get(n, "none"))
     if differing:
@@ -52,6 +49,16 @@ def build_described(
             allowed=expected.get(first, "no such tensor"),
         )
     return build_network(description)
+
+
+def _expected(description: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], str]:
+    """Names and shapes of the network's tensors, or why there is no such network (its own error names no file)."""
+    try:
+        with torch.device("meta"):  # shapes without memory
+            state = build_network(description).state_dict()
+    except (MdcsrnError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        return {}, str(error).splitlines()[0][:300]
+    return {name: tuple(value.shape) for name, value in state.items()}, ""
 
 
 def _check_count(description: Mapping[str, Any], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

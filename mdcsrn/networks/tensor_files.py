@@ -22,8 +22,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mdcsrn.archives import check_zip
-from mdcsrn.errors import CheckpointError, DataError
+from mdcsrn.archives import zip_problem
+from mdcsrn.errors import CheckpointError
 from mdcsrn.hashes import check_hash
 
 SAFE = ".safetensors"
@@ -91,10 +91,9 @@ def _read_pickled(path: str | os.PathLike[str]) -> Any:
                 got="not the zip that torch.save writes",
                 remedy="fetch it again; a file of torch before 1.6 has no checksums: load and save it again there",
             )
-    try:
-        check_zip(path, MAX_FILE_BYTES, stored=True)
-    except DataError as error:
-        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, or not one", got=error.got) from error
+    problem = zip_problem(path, MAX_FILE_BYTES, stored=True)
+    if problem is not None:
+        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, or not one", got=problem)
     problem = _pickle_problem(path)
     if problem is not None:
         raise CheckpointError(f"cannot read the checkpoint {path}: damaged, hostile, or not one", got=problem)
