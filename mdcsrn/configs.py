@@ -1,4 +1,4 @@
-"""What a bundle's configs call before anything else: unknown settings are refused, errors are shown plainly."""
+"""What a bundle's configs call before anything else: settings are checked, errors are shown plainly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mdcsrn.command_line import (
+    COMMAND_LINE,
+    checked_text,
+    config_files,
+    is_for_monai,
+    options,
+    survives,
+    text_knobs,
+)
 from mdcsrn.errors import ConfigError, root_error
 from mdcsrn.files import read_mapping
 
@@ -20,34 +29,74 @@ RUNNER_OPTIONS = {
 
 
 def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """Refuse settings that the first config file does not know, and show errors of this project without a traceback.
+    """Refuse settings that the first config file does not know, and take file names as they were typed.
 
     MONAI merges overlays and command-line overrides without a check, so that a misspelt knob would silently do
-    nothing. Outside ``python -m monai.bundle`` this does nothing.
+    nothing; and it changes what it reads (see :mod:`mdcsrn.command_line`). Errors of this project are shown without a
+    traceback. Outside ``python -m monai.bundle`` this does nothing.
 
     Args:
         arguments: command line; None: this process's own.
 
     Raises:
-        ConfigError: a key of an overlay file or of the command line is not in the first config file.
+        ConfigError: a key of an overlay file or of the command line is not in the first config file; or a knob for a
+            text has another value, or one that cannot be handed on.
     """
+    # MONAI evaluates the call with the values that it has resolved so far as a global: what is put there is what
+    # every reference to it becomes, unchanged.
+    resolved = sys._getframe(1).f_globals.get("__local_refs")
     if arguments is None:
         if "monai" not in Path(sys.argv[0]).parts or "bundle" not in Path(sys.argv[0]).parts:
             return
         sys.excepthook = show_plainly
         arguments = sys.argv[1:]
-    overrides = _options(arguments)
-    files = _config_files(overrides.pop("config_file", ""))
-    if not files:
+    texts = read_settings(arguments)
+    if resolved is not None:
+        resolved.update(texts)
         return
-    known = read_mapping(files[0])
-    for overlay in files[1:]:
-        for key, value in read_mapping(overlay).items():
-            _require(key, known, f"the config file {overlay}")
+    for key, text in texts.items():
+        if not survives(text):
+            raise ConfigError(f"{key}: this MONAI changes such a text", got=text, remedy="use a plainer name")
+
+
+def read_settings(arguments: Sequence[str]) -> dict[str, str]:
+    """Check all settings of a command line and of its files.
+
+    Returns:
+        Knobs that take a text with the text as it stands in the last place that sets them; without those that are for
+        MONAI to resolve (references, expressions).
+
+    Raises:
+        ConfigError: see :func:`check_command_line`.
+    """
+    overrides = options(arguments)
+    defaults = overrides.pop("args_file", None)
+    given = read_mapping(defaults) if defaults else {}
+    names = _config_files(overrides.get("config_file") or given.get("config_file"))
+    if not names:
+        return {}
+    known = read_mapping(names[0])
+    first, knobs = dict(known), text_knobs(known)
+    places: list[tuple[str, Mapping[str, Any]]] = [(f"the config file {names[0]}", first)]
+    for name in names[1:]:
+        places.append((f"the config file {name}", read_mapping(name)))
+        for key, value in places[-1][1].items():
+            _require(key, known, places[-1][0])
             _replace(known, key, value)
-    for key in overrides:
-        if key not in RUNNER_OPTIONS:
-            _require(key, known, "the command line")
+    places += [(str(defaults), given), (COMMAND_LINE, overrides)]
+    texts: dict[str, str | None] = {}
+    for where, settings in places:
+        for key in knobs & settings.keys():
+            text = checked_text(key, settings[key], first[key], where)
+            texts[key] = None if text is None or is_for_monai(text, known, where) else text
+    for where, settings in places[-2:]:
+        for key in settings.keys() - RUNNER_OPTIONS:
+            _require(key, known, where)
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _config_files(value: Any) -> list[str]:
+    return config_files(value) if isinstance(value, str) else [str(name) for name in value or ()]
 
 
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -57,21 +106,6 @@ def show_plainly(kind: type[BaseException], error: BaseException, trace: Traceba
         sys.__excepthook__(kind, error, trace)
     else:
         print(f"error: {ours}", file=sys.stderr)
-
-
-def _options(arguments: Sequence[str]) -> dict[str, str]:
-    """``--key value`` and ``--key=value`` pairs."""
-    found: dict[str, str] = {}
-    for place, word in enumerate(arguments):
-        if word.startswith("--"):
-            key, _, value = word[2:].partition("=")
-            following = arguments[place + 1] if place + 1 < len(arguments) else ""
-            found[key] = value or following
-    return found
-
-
-def _config_files(text: str) -> list[str]:
-    return [name.strip(" '\"") for name in text.strip("[]() ").split(",") if name.strip()]
 
 
 def _parts(key: str) -> list[str]:

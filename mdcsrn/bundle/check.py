@@ -16,6 +16,11 @@ from mdcsrn.bundle.structure import CONFIG_FORMS, SCHEMA, schema_bytes, structur
 from mdcsrn.errors import ConfigError
 from mdcsrn.resources import bundle_folder, shipped_bundles
 
+# What ci/verify_bundle.py of the model zoo gives to both of MONAI's commands, beside the configuration: nothing else.
+_ZOO_FILES = (
+    *("--net_id", "network_def", "--meta_file", "models/bundle/configs/metadata.json"),
+    *("--bundle_root", "models/bundle"),
+)
 NOWHERE = "http://127.0.0.1:9"  # an address that refuses every connection: nothing is fetched
 
 
@@ -55,7 +60,9 @@ def is_shipped(source: str | os.PathLike[str]) -> bool:
 
 
 def check_network(home: Path) -> list[Finding]:
-    """Run MONAI's ``verify_net_in_out`` and ``ckpt_export`` on a bundle: **this evaluates its configuration**.
+    """Run MONAI's ``verify_net_in_out`` and ``ckpt_export`` on a bundle as the model zoo does.
+
+    **This evaluates its configuration.**
 
     Args:
         home: folder of a bundle that is trusted and that :func:`check` finds nothing in.
@@ -68,42 +75,29 @@ def check_network(home: Path) -> list[Finding]:
         ConfigError: MONAI cannot be started.
     """
     config = next(name for form in CONFIG_FORMS if (home / (name := f"configs/inference{form}")).is_file())
-    files = ["--meta_file", "configs/metadata.json", "--config_file", config]
-    shapes = ["verify_net_in_out", "network_def", "--device", "cpu", *files, "--n", "2", "--any", "16"]
-    problem = _monai(shapes, home)
-    if problem is not None:
-        return [Finding("network", f"{config}: network_def", problem)]
     weights = sorted((home / "models").glob("*.pt"), key=lambda path: path.name != "model.pt")
-    if not weights:
-        return []
     with tempfile.TemporaryDirectory(prefix="mdcsrn-") as place:
-        key = ["--key_in_ckpt", "model"] if _is_nested(weights[0]) else []
-        words = [
-            "ckpt_export",
-            "network_def",
-            "--filepath",
-            f"{place}/model.ts",
-            "--ckpt_file",
-            str(weights[0].resolve()),
-        ]
-        problem = _monai([*words, *files, *key], home)
+        # The bundle by the path that it has in a checkout of the zoo: MONAI changes characters of others.
+        bundle = Path(place) / "models" / "bundle"
+        bundle.parent.mkdir()
+        bundle.symlink_to(home.resolve(), target_is_directory=True)
+        files = [*_ZOO_FILES, "--config_file", f"models/bundle/{config}"]
+        problem = _monai(["verify_net_in_out", *files], Path(place))
+        if problem is not None:
+            return [Finding("network", f"{config}: network_def", problem)]
+        if not weights:
+            return []
+        words = ["--filepath", "verify_model.ts", "--ckpt_file", f"models/bundle/models/{weights[0].name}"]
+        problem = _monai(["ckpt_export", *files, *words], Path(place))
     return [] if problem is None else [Finding("export", f"models/{weights[0].name}", problem)]
 
 
-def _is_nested(weights: Path) -> bool:
-    """True where the state lies under the key ``model``, as MONAI's and our checkpoints have it."""
-    import torch
-
-    content = torch.load(weights, map_location="cpu", weights_only=True)
-    return isinstance(content, dict) and isinstance(content.get("model"), dict)
-
-
-def _monai(words: Sequence[str], home: Path) -> str | None:
-    """Why a command of ``python -m monai.bundle`` failed in a bundle's folder; None: it did not."""
+def _monai(words: Sequence[str], folder: Path) -> str | None:
+    """Why a command of ``python -m monai.bundle`` failed in a folder; None: it did not."""
     environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
     command = [sys.executable, "-m", "monai.bundle", *words]
     try:
-        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConfigError("cannot start MONAI", got=str(error)) from error
     if done.returncode == 0:

@@ -20,7 +20,7 @@ from mdcsrn.files import atomic_write_text, hidden_prefix, sha256
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.kspace.degradation import percentile
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.weights import read_weights
 from mdcsrn.targets import check_record_place, check_target, foreign
 
 EDGE = 64  # voxels: of the piece of the scan that is looked at
@@ -116,7 +116,7 @@ def describe(model: Model, precision: str) -> dict[str, Any]:
         "weights_sha256": model.sha256,
         "architecture": model.network.architecture,
         "precision": precision,
-        "training": read(model.path).get("facts"),
+        "training": dict(read_weights(model.path).facts),
         "trained_range": None if trained is None else trained.to_dict(),
         "input": f"image: (1, 1, D, H, W) float32, sizes >= {LEAST}; divided by its 99.9th percentile, not clipped",
         "output": "pred: the same shape and scale; before data consistency",

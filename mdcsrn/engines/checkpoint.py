@@ -11,7 +11,8 @@ from typing import Any
 
 from mdcsrn import __version__
 from mdcsrn.errors import CheckpointError
-from mdcsrn.networks.weights import FORMAT, read, save_content
+from mdcsrn.networks.tensor_files import read
+from mdcsrn.networks.weights import FORMAT, FORMS, save_content
 
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 
@@ -40,8 +41,9 @@ def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
     """Remove the temporary files of saves that were killed; `name` is how the files' names begin."""
-    for half in Path(folder).glob(f".{name}*-*.pt"):
-        half.unlink(missing_ok=True)
+    for form in FORMS:
+        for half in Path(folder).glob(f".{name}*-*{form}"):
+            half.unlink(missing_ok=True)
 
 
 def training_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:

@@ -13,14 +13,14 @@ from mdcsrn.engines import distributed
 from mdcsrn.engines.checkpoint import remove_leftovers
 from mdcsrn.engines.schedule import Step
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
-from mdcsrn.networks.weights import save_weights
+from mdcsrn.networks.weights import FORMS, save_weights
 
 
 class WeightsSaver:
     """Writes the moving average's weights after each validation; attach it after the validation handler.
 
     `model.pt` is the latest, `model_best.pt` the one with the highest `metric`, `model_l1.pt` the latest of the
-    voxel-loss phase.
+    voxel-loss phase; each also as ``.safetensors``, whose header any software reads.
 
     Args:
         folder: output folder.
@@ -55,7 +55,8 @@ class WeightsSaver:
         names += ["model_best.pt"] if better else []
         names += ["model_l1.pt"] if phase is Step.VOXEL else []
         for name in names:
-            save_weights(self.folder / name, network, facts)
+            for form in FORMS:
+                save_weights((self.folder / name).with_suffix(form), network, facts)
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""

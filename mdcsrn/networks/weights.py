@@ -1,76 +1,151 @@
-"""Weight files: tensors beside what it takes to build their network, written in one step, read without running code.
+"""Weight files: tensors with what it takes to build their network, written in one step, read without running code.
 
-Two forms hold the same: ``.pt``, as MONAI expects it, and ``.safetensors``, whose header holds the description as JSON.
+Two forms hold the same. ``.pt`` is the plain state dictionary that MONAI and its model zoo expect; the description lies
+where PyTorch keeps what belongs to a state dictionary without being a tensor, its ``_metadata``, which every reader
+passes over that does not look for it. ``.safetensors`` holds the description as JSON in its header.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
-from mdcsrn.errors import CheckpointError, MdcsrnError
+from mdcsrn.errors import CheckpointError
 from mdcsrn.files import atomic_path, atomic_write_bytes
-from mdcsrn.hashes import check_hash, write_hashes
-from mdcsrn.networks.catalog import architecture, build_network
+from mdcsrn.hashes import write_hashes
+from mdcsrn.networks.catalog import architecture
+from mdcsrn.networks.described import build_described, described_by_tensors
 from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.tensor_files import CHECKSUM, HEADER, SAFE, checksum, first_line, read
 from mdcsrn.networks.widen import is_wider, widened
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
-SAFE = ".safetensors"
-HEADER = "mdcsrn"  # the one key of a safetensors header: several would be written in a random order
+FORMS = (".pt", SAFE)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
+
+    Attributes:
+        state: name -> tensor.
+        network: see :func:`mdcsrn.networks.architecture`; None: a state dictionary that other software saved, and no
+            ``.safetensors`` with the same tensors beside it.
+        facts: plain values about the training.
+    """
+
+    state: Mapping[str, Tensor]
+    network: Mapping[str, Any] | None
+    facts: Mapping[str, Any]
 
 
 def save_weights(path: str | os.PathLike[str], network: nn.Module, facts: Mapping[str, Any] | None = None) -> None:
-    """Write a network's weights under ``model`` beside its constructor arguments under ``network``.
+    """Write a network's weights with its constructor arguments.
 
     Args:
         path: file to write, in one step; the suffix chooses the form.
         network: a network of the catalogue.
-        facts: plain values about the training, stored under ``facts``.
+        facts: plain values about the training, stored as ``facts``.
 
     Raises:
         OutputError: the file cannot be written; an old file is intact.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = network.state_dict()
+    for name in state:
+        state[name] = state[name].detach().cpu().contiguous()
     described = {"format": FORMAT, "network": architecture(network), "facts": dict(facts or {})}
     if Path(path).suffix == SAFE:
-        atomic_write_bytes(path, save(state, {HEADER: json.dumps(described, sort_keys=True)}))
+        described = json.loads(json.dumps(described))
+        described[CHECKSUM] = checksum(state, described)
+        atomic_write_bytes(path, save(dict(state), {HEADER: json.dumps(described, sort_keys=True)}))
     else:
-        save_content(path, {**described, "model": state})
+        state._metadata[""][HEADER] = described  # type: ignore[attr-defined]
+        save_content(path, state)
+
+
+def read_weights(path: str | os.PathLike[str]) -> Weights:
+    """Read a file of weights: either form, the nested ``.pt`` of before 0.2, or a plain state dictionary of others.
+
+    A state dictionary without a description takes that of the ``.safetensors`` of its name beside it, where the tensors
+    are the same.
+
+    Raises:
+        CheckpointError: as :func:`mdcsrn.networks.tensor_files.read`; or the file holds no weights.
+    """
+    content = read(path)
+    nested = "model" in content  # safetensors, our older form, and what MONAI's CheckpointSaver writes
+    state = content["model"] if nested else content
+    plain = isinstance(state, Mapping) and all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items())
+    if not plain or not state:
+        raise CheckpointError(f"{path} holds no weights of this project", got=str(sorted(map(str, content)))[:200])
+    described = {key: value for key, value in content.items() if key != "model"} if nested else _beside(content)
+    if "network" not in described and not nested:
+        described = _twin(path, state)
+    if "network" in described:
+        _check_description(described["network"], path)
+    return Weights(state, described.get("network"), described.get("facts") or {})
+
+
+def _beside(state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """What a state dictionary holds beside its tensors for us; empty where other software saved it."""
+    level: Any = getattr(state, "_metadata", None)
+    for key in ("", HEADER):
+        level = level.get(key) if isinstance(level, Mapping) else None
+    return level if isinstance(level, Mapping) else {}
+
+
+def _twin(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """The description of the same tensors in the other form beside a file; empty where there is none."""
+    beside = Path(path).with_suffix(SAFE)
+    if not beside.is_file():
+        return {}
+    content = read(beside)
+    other = content["model"]
+    same = other.keys() == state.keys() and all(
+        other[name].dtype == state[name].dtype and torch.equal(other[name], state[name]) for name in other
+    )
+    return content if same else {}
 
 
 def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None) -> nn.Module:
     """Load weights into a network, or into a new one built from the stored arguments.
 
     Args:
-        path: file written by :func:`save_weights`.
-        network: network to fill; its constructor arguments must be the stored ones. None builds it.
+        path: file of weights, see :func:`read_weights`.
+        network: network to fill; its constructor arguments must be the stored ones. A file that stores none takes
+            what its tensors do not show from this network. None builds the network from the file.
 
     Returns:
         The network, in evaluation mode.
 
     Raises:
-        CheckpointError: the file is missing or damaged, not what the hash list beside it says, or of another network.
+        CheckpointError: the file is missing or damaged, not what the hash list beside it says, of another network, or
+            does not say which network it belongs to.
     """
-    content = read(path)
-    if "model" not in content or "network" not in content:
-        raise CheckpointError(f"{path} holds no weights of this project", got=sorted(content))
-    _check_description(content["network"], path)
+    known = architecture(network)["arguments"] if isinstance(network, MDCSRN) else {}
+    return _load(path, known, network)
+
+
+def _load(path: str | os.PathLike[str], known: Mapping[str, Any], network: nn.Module | None = None) -> nn.Module:
+    found = read_weights(path)
+    description = found.network or described_by_tensors(found.state, known, path)
+    if found.network is None:
+        arguments = ", ".join(f"{name}={description['arguments'][name]}" for name in ("residual", "space_to_depth"))
+        logger.warning(f"{path} does not say residual and space_to_depth of its network; taken as given: {arguments}")
     if network is None:
-        try:
-            network = build_network(content["network"])
-        except MdcsrnError as error:
-            raise CheckpointError(f"{path} describes no network that can be built", got=str(error)) from error
-    _load_network(network, content["network"], content["model"], path)
+        network = build_described(description, found.state, path)
+    _load_network(network, description, found.state, path)
     return network.eval()
 
 
@@ -85,8 +160,9 @@ def load_generator(
     """The generator that a file of weights describes, with its weights: what a config's ``network_def`` names.
 
     Args:
-        path: file written by :func:`save_weights`.
-        blocks: as stored, like all that follow (see :class:`mdcsrn.networks.MDCSRN`); None: whatever is stored.
+        path: file of weights, see :func:`read_weights`.
+        blocks: as stored, like all that follow (see :class:`mdcsrn.networks.MDCSRN`); None: whatever is stored. A file
+            that does not store `residual` and `space_to_depth` (other software saved it) needs these two.
         units: dense units in each block.
         growth: channels that a unit adds.
         residual: whether the input is added to the output.
@@ -98,13 +174,13 @@ def load_generator(
     Raises:
         CheckpointError: as :func:`load_weights`; the file holds another kind of network, or a value is another one.
     """
-    network = load_weights(path)
+    given = {"blocks": blocks, "units": units, "growth": growth, "residual": residual, "space_to_depth": space_to_depth}
+    stated = {name: value for name, value in given.items() if value is not None}
+    network = _load(path, stated)
     if not isinstance(network, MDCSRN):
         raise CheckpointError(
             f"{path} holds no generator", got=type(network).__name__, remedy="give a generator's file"
         )
-    given = {"blocks": blocks, "units": units, "growth": growth, "residual": residual, "space_to_depth": space_to_depth}
-    stated = {name: value for name, value in given.items() if value is not None}
     if stated:
         wanted = MDCSRN(**{**network.architecture, **stated})  # type: ignore[arg-type]
         _check_same(architecture(network), architecture(wanted), path)
@@ -116,8 +192,8 @@ def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module
 
     Args:
         network: as its constructor left it.
-        start: file written by :func:`save_weights`; empty: none. Those of a generator that differs by a smaller growth
-            rate alone are widened (:func:`mdcsrn.networks.widened`).
+        start: file of weights; empty: none. Those of a generator that differs by a smaller growth rate alone are
+            widened (:func:`mdcsrn.networks.widened`). A file that does not say its network is taken for one of this.
 
     Returns:
         The same network, in training mode.
@@ -126,7 +202,7 @@ def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module
         CheckpointError: as :func:`load_weights`; the file belongs to another network.
     """
     if start and isinstance(network, MDCSRN):
-        narrow = load_weights(start)
+        narrow = _load(start, {name: network.architecture[name] for name in ("residual", "space_to_depth")})
         if isinstance(narrow, MDCSRN) and is_wider(network, narrow):
             network.load_state_dict(widened(narrow, network.growth).state_dict())
             return network.train()
@@ -137,7 +213,7 @@ def ship(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: s
     """Put weights into a bundle's ``models``: both forms under one name, and the hash list of all that is there.
 
     Args:
-        source: file written by :func:`save_weights`, in either form.
+        source: file of weights in any form that describes its network.
         folder: where to write ``<name>.pt``, ``<name>.safetensors`` and ``sha256.txt``.
         name: stem of the files, by which ``mdcsrn predict --model`` finds them.
 
@@ -148,51 +224,11 @@ def ship(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: s
         CheckpointError: `source` is missing or damaged.
         OutputError: a file cannot be written.
     """
-    network, facts = load_weights(source), read(source).get("facts")
-    files = [Path(folder) / f"{name}{suffix}" for suffix in (".pt", SAFE)]
+    network, facts = load_weights(source), read_weights(source).facts
+    files = [Path(folder) / f"{name}{suffix}" for suffix in FORMS]
     for file in files:
         save_weights(file, network, facts)
     return [*files, write_hashes(folder)]
-
-
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint without running code from it (``weights_only``, or safetensors).
-
-    Raises:
-        CheckpointError: missing, damaged, not what the hash list beside it says, or not a dictionary.
-    """
-    if not Path(path).is_file():
-        raise CheckpointError(f"no checkpoint at {path}", remedy="train first, or give the path of a checkpoint")
-    check_hash(path)
-    if Path(path).suffix == SAFE:
-        return _read_safe(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its message advises weights_only=False: not to be passed on
-        got = "something else than tensors and plain values"
-        raise CheckpointError(f"cannot read the checkpoint {path}: damaged, hostile, or not one", got=got) from error
-    except Exception as error:  # a damaged file fails in many ways: zip, tensor sizes
-        raise CheckpointError(
-            f"cannot read the checkpoint {path}: damaged, or not one", got=_first_line(error)
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is no checkpoint of this project", got=type(content).__name__)
-    return content
-
-
-def _read_safe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            described = None if header is None else json.loads(header)
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except Exception as error:  # the library's own error, and those of a header that is no JSON
-        raise CheckpointError(
-            f"cannot read the weights {path}: damaged, or not safetensors", got=_first_line(error)
-        ) from error
-    if not isinstance(described, dict):
-        raise CheckpointError(f"{path} holds no weights of this project", got=f"no header '{HEADER}'")
-    return {**described, "model": state}
 
 
 def load_network(network: nn.Module, stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -213,7 +249,7 @@ def _load_network(
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"the weights in {path} do not fit the network", got=_first_line(error)) from error
+        raise CheckpointError(f"the weights in {path} do not fit the network", got=first_line(error)) from error
 
 
 def _check_same(stored: Mapping[str, Any], expected: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -236,14 +272,10 @@ def _check_description(stored: object, path: str | os.PathLike[str]) -> None:
     """Refuse what :func:`mdcsrn.networks.architecture` cannot have given."""
     fine = isinstance(stored, Mapping) and isinstance(stored.get("name"), str)
     if not fine or not isinstance(stored.get("arguments"), Mapping):  # type: ignore[attr-defined]
-        raise CheckpointError(f"{path} does not say which network it belongs to", got=stored)
+        raise CheckpointError(f"{path} does not say which network it belongs to", got=str(stored)[:200])
 
 
 def save_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write a dictionary of tensors and plain values in one step."""
-    with atomic_path(path) as temporary:
-        torch.save(dict(content), temporary)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        torch.save(content, stream)  # to a stream: torch would write the temporary name into the file

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from monai.bundle import ckpt_export
+from monai.bundle import ckpt_export, verify_net_in_out
 
 from mdcsrn.networks import MDCSRN, load_weights, save_weights
 
@@ -17,7 +17,7 @@ TRACE = {"use_trace": True, "input_shape": [1, 1, 16, 16, 16]}
 def export(weights: Path, target: Path, **options: Any) -> torch.jit.ScriptModule:
     ckpt_export(
         "network_def", filepath=str(target), ckpt_file=str(weights), meta_file="configs/metadata.json",
-        config_file="configs/inference.yaml", key_in_ckpt="model", **options,
+        config_file="configs/inference.yaml", **options,
     )  # fmt: skip
     return torch.jit.load(str(target)).eval()
 
@@ -29,6 +29,25 @@ def test_export_of_the_shipped_weights(bundle: Path, tmp_path: Path) -> None:
     for shape in ((20, 21, 22), (9, 30, 13)):
         x = torch.rand(1, 1, *shape)
         torch.testing.assert_close(scripted(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+def test_export_as_the_model_zoo_calls_it(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ci/verify_bundle.py: from the folder of the bundles, relative paths, the root overridden, no key."""
+    monkeypatch.chdir(bundle.parent)
+    name = bundle.name
+    verify_net_in_out(
+        net_id="network_def", config_file=f"{name}/configs/inference.yaml", meta_file=f"{name}/configs/metadata.json",
+        extra_forward_args={}, bundle_root=name,
+    )  # fmt: skip
+    ckpt_export(
+        net_id="network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=f"{name}/models/model.pt",
+        meta_file=f"{name}/configs/metadata.json", config_file=f"{name}/configs/inference.yaml", bundle_root=name,
+        use_trace=False,
+    )  # fmt: skip
+    x = torch.rand(1, 1, 9, 8, 7)
+    with torch.no_grad():
+        expected = load_weights(bundle / "models" / "model.pt")(x)
+        torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts")).eval()(x), expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

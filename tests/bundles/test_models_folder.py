@@ -11,7 +11,7 @@ import torch
 
 from mdcsrn.hashes import HASHES, read_hashes, weight_files
 from mdcsrn.networks import MDCSRN, load_weights
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.weights import read_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "bundles" / "mdcsrn_wgan_gp" / "models"
 NAMES = sorted({path.stem for path in weight_files(MODELS)})
@@ -48,13 +48,13 @@ def test_both_forms_are_bitwise_the_same(name: str) -> None:
     ours, theirs = load_weights(one).state_dict(), load_weights(other).state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) and ours[key].dtype == theirs[key].dtype for key in ours)
-    assert read(one)["facts"] == read(other)["facts"]
-    assert read(one)["network"] == read(other)["network"]
+    assert read_weights(one).facts == read_weights(other).facts
+    assert read_weights(one).network == read_weights(other).network
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_record_says_how_it_was_trained_and_names_no_place(name: str) -> None:
-    facts = read(MODELS / f"{name}.pt")["facts"]
+    facts = read_weights(MODELS / f"{name}.pt").facts
     assert {"datalist", "seed", "step", "phase"} <= set(facts)
     assert not [value for value in facts.values() if isinstance(value, str) and "/" in value]
 

@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser
 from mdcsrn.cli.main import main
 from mdcsrn.files import sha256
 from mdcsrn.networks import load_weights, save_weights
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
@@ -84,7 +84,7 @@ def test_from_the_shipped_model_to_a_prediction(
     for (name, new), old in zip(tuned.named_parameters(), shipped.parameters(), strict=True):
         change = float((new - old).detach().norm() / old.detach().norm())
         assert 0 < change < 0.2, name
-    facts = read(tmp_path / "out" / "model.pt")["facts"]
+    facts = read_weights(tmp_path / "out" / "model.pt").facts
     assert facts["start"] == sha256(SHIPPED)
     assert facts["step"] == FEW["voxel_steps"]
 

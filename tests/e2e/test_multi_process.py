@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mdcsrn.engines import load_weights
 from mdcsrn.engines.checkpoint import training_checkpoints
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.tensor_files import read
+from mdcsrn.networks.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
@@ -152,7 +153,8 @@ def test_validation_is_shared_and_its_mean_is_that_of_all(two: tuple[Path, list[
 def test_only_one_writes(two: tuple[Path, list[dict[str, Any]]]) -> None:
     out = two[0] / "out"
     assert sorted(p.name for p in out.iterdir()) == [
-        "checkpoints", "model.pt", "model_best.pt", "model_l1.pt", "tensorboard",
+        "checkpoints", "model.pt", "model.safetensors", "model_best.pt", "model_best.safetensors", "model_l1.pt",
+        "model_l1.safetensors", "tensorboard",
     ]  # fmt: skip
     assert len(training_checkpoints(out / "checkpoints")) == len(list((out / "checkpoints").iterdir())) == 3
     assert len(list((out / "tensorboard").iterdir())) == 1
@@ -242,9 +244,9 @@ def test_the_bundles_command(tmp_path: Path, datalist: Path, two: tuple[Path, li
     done = launch(bundle_command(datalist, out), 2)
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("model.pt", "model_best.pt", "model_l1.pt"):
-        found, expected = read(out / name), read(two[0] / "out" / name)
-        assert found["facts"] == expected["facts"]
-        assert all(torch.equal(found["model"][key], value) for key, value in expected["model"].items())
+        weights, others = read_weights(out / name), read_weights(two[0] / "out" / name)
+        assert weights.facts == others.facts
+        assert all(torch.equal(weights.state[key], value) for key, value in others.state.items())
     assert done.stdout.count("Epoch[3] Metrics") == 1  # said once
     (out / "checkpoints" / f"checkpoint_{STEPS:09d}.pt").unlink()
     done = launch(bundle_command(datalist, out), 2)  # both go on from step 9

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from mdcsrn.engines.checkpoint import training_checkpoints
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.tensor_files import read
 from mdcsrn.processor import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert names[-1] == f"checkpoint_{STEPS:09d}.pt"
     assert len(names) == 3
     assert sorted(p.name for p in (other / "checkpoints").iterdir()) == names  # nothing half-written stays
-    weights = ["model.pt", "model_best.pt", "model_l1.pt"]
+    weights = [f"{name}{form}" for name in ("model", "model_best", "model_l1") for form in (".pt", ".safetensors")]
     for folder in (one, other):
         assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", *weights, "tensorboard"]
     for name in (*weights, *(f"checkpoints/{name}" for name in names)):

@@ -15,7 +15,7 @@ from mdcsrn.engines import Schedule, TrainingCheckpoints, WGANGPTrainer
 from mdcsrn.engines.checkpoint import latest_training, save_training, training_checkpoints
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError
 from mdcsrn.networks import MDCSRN, Critic
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.tensor_files import read
 
 SCHEDULE = Schedule(3, 1, 2, 1, 0, 1)
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from mdcsrn.errors import CheckpointError, OutputError
 from mdcsrn.hashes import HASHES
 from mdcsrn.networks import MDCSRN, Critic, load_generator, load_weights, save_weights, ship
-from mdcsrn.networks.weights import read, started
+from mdcsrn.networks.weights import read_weights, started
 
 FORMS = (".pt", ".safetensors")
 FACTS = {"psnr": 29.123456789012345, "degradation": {"reduction": [1, 2, 2], "window": "box"}, "start": None, "step": 3}
@@ -51,7 +51,7 @@ def test_either_form_gives_the_same_network(form: str, network: torch.nn.Module,
     assert loaded.architecture == network.architecture
     assert same(loaded, network)
     assert not loaded.training
-    assert read(path)["facts"] == FACTS
+    assert read_weights(path).facts == FACTS
 
 
 def test_another_program_reads_the_tensors(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_ship_gives_both_forms_and_lists_them(tmp_path: Path) -> None:
     ]  # fmt: skip
     for form in FORMS:
         assert same(load_weights(home / f"model{form}"), network)
-        assert read(home / f"model{form}")["facts"] == FACTS
+        assert read_weights(home / f"model{form}").facts == FACTS
     ship(home / "model.safetensors", home, "gan")  # from either form, beside what is there
     assert same(load_weights(home / "gan.pt"), network)
     listed = [line.split("  ")[1] for line in (home / HASHES).read_text().splitlines()]
@@ -140,10 +140,10 @@ def write(path: Path, header: str | None) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (None, "no header 'mdcsrn'"),
+        (None, "a state dictionary that does not say residual"),
         ("[1]", "no header 'mdcsrn'"),
         ("{", "damaged"),
-        ("{}", "holds no weights of this project"),
+        ("{}", "a state dictionary that does not say residual"),
         ('{"network": 3}', "does not say which network"),
         ('{"network": {"name": "UNet", "arguments": {}}}', "no network that can be built"),
         (json.dumps({"network": {"name": "MDCSRN", "arguments": small(blocks=2).architecture}}), "do not fit"),

@@ -23,7 +23,7 @@ from mdcsrn.errors import CheckpointError, ConfigError, OutputError, TrainingErr
 from mdcsrn.files import atomic_write_text, read_mapping
 from mdcsrn.inference.models import find_model, model_names
 from mdcsrn.networks import ship
-from mdcsrn.networks.weights import read
+from mdcsrn.networks.weights import read_weights
 from mdcsrn.resources import read_metadata
 
 logger = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def _progress(run: Path, wish: Mapping[str, Any], finished: bool) -> dict[str, A
 
 def _facts(file: Path) -> dict[str, Any]:
     try:
-        return dict(read(file).get("facts") or {})
+        return dict(read_weights(file).facts)
     except CheckpointError:  # before the first validation
         return {}
 
