@@ -17,6 +17,8 @@ from mdcsrn.errors import ConfigError
 from mdcsrn.resources import bundle_folder, shipped_bundles
 
 NOWHERE = "http://127.0.0.1:9"  # an address that refuses every connection: nothing is fetched
+# `python -m monai.bundle`, after the measures of mdcsrn.offline.
+MONAI = "import mdcsrn, runpy; runpy.run_module('monai.bundle', run_name='__main__', alter_sys=True)"
 
 
 def find_source(bundle: str | os.PathLike[str]) -> Path:
@@ -101,7 +103,7 @@ def _is_nested(weights: Path) -> bool:
 def _monai(words: Sequence[str], home: Path) -> str | None:
     """Why a command of ``python -m monai.bundle`` failed in a bundle's folder; None: it did not."""
     environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
-    command = [sys.executable, "-m", "monai.bundle", *words]
+    command = [sys.executable, "-c", MONAI, *words]
     try:
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:
