@@ -55,6 +55,7 @@ class Shelf(Generic[Value]):
             return there
 
 
+MAKING = threading.Lock()  # held while a network is recorded, so that threads record it once between them
 RUNNERS: Shelf[Runner] = Shelf(4)  # one for the probe of `pick`, and those of three planes
 
 

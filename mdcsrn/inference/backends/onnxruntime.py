@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
-from mdcsrn.inference.backends.kept import Shelf, identity
+from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
 
@@ -57,12 +57,12 @@ _MODELS: Shelf[bytes] = Shelf(8)
 def _exported(module: nn.Module, example: Tensors, small: Tensors | None, names: list[str]) -> bytes:
     """As :func:`_export`, from an earlier export of the same network where there is one."""
     key = identity(module)
-    model = None if key is None else _MODELS.take(key)
-    if model is None:
-        model = _export(module, example, small, names)
-    if key is not None:
+    if key is None:
+        return _export(module, example, small, names)
+    with MAKING:
+        model = _MODELS.take(key) or _export(module, example, small, names)
         _MODELS.put(key, model)
-    return model
+        return model
 
 
 def _export(module: nn.Module, example: Tensors, small: Tensors | None, names: list[str]) -> bytes:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
-from mdcsrn.inference.backends.kept import Shelf, identity
+from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
 from mdcsrn.inference.backends.processor import usable_threads
 from mdcsrn.inference.backends.trace import record
 
@@ -151,13 +151,12 @@ _MODELS: Shelf[Any] = Shelf(8)
 def _converted(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:
     """As :func:`convert`, from an earlier conversion of the same network where there is one."""
     key = identity(module)
-    model = None if key is None else _MODELS.take(key)
-    if model is None:
-        model = convert(module, example, small)
     if key is None:
-        return model
-    _MODELS.put(key, model)
-    return fix_shapes(model.clone(), example)
+        return convert(module, example, small)
+    with MAKING:
+        model = _MODELS.take(key) or convert(module, example, small)
+        _MODELS.put(key, model)
+        return fix_shapes(model.clone(), example)
 
 
 def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:
