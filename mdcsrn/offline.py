@@ -25,10 +25,11 @@ def install() -> None:
     """Apply all measures to this process and to the processes that it starts; a second call changes nothing."""
     # ONNX Runtime's official switch: no uploader, no events, no device id. It counts before the library is loaded.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    if "onnxruntime" in sys.modules:
-        sys.modules["onnxruntime"].disable_telemetry_events()
-    if "openvino_telemetry" in sys.modules:
-        _silence(sys.modules["openvino_telemetry"])
+    runtime, telemetry = (sys.modules.get(name) for name in ("onnxruntime", "openvino_telemetry"))
+    if runtime is not None:  # None stands there where somebody has blocked the import
+        runtime.disable_telemetry_events()
+    if telemetry is not None:
+        _silence(telemetry)
     if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch())
 

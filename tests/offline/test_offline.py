@@ -40,6 +40,12 @@ def test_the_telemetry_package_can_still_be_imported() -> None:
     assert run(code)
 
 
+def test_a_blocked_import_stays_blocked() -> None:
+    pytest.importorskip("openvino")
+    code = "import sys; sys.modules['openvino_telemetry'] = None; import mdcsrn, openvino; print(openvino.__version__)"
+    assert run(code)
+
+
 def test_onnxruntime_reads_its_official_switch() -> None:
     assert run("import mdcsrn, os; print(os.environ['ORT_DISABLE_TELEMETRY'])", ORT_DISABLE_TELEMETRY="0") == "1"
 
