@@ -22,6 +22,8 @@ _ZOO_FILES = (
     *("--bundle_root", "models/bundle"),
 )
 NOWHERE = "http://127.0.0.1:9"  # an address that refuses every connection: nothing is fetched
+# `python -m monai.bundle`, after the measures of mdcsrn.offline.
+MONAI = "import mdcsrn, runpy; runpy.run_module('monai.bundle', run_name='__main__', alter_sys=True)"
 
 
 def find_source(bundle: str | os.PathLike[str]) -> Path:
@@ -95,7 +97,7 @@ def check_network(home: Path) -> list[Finding]:
 def _monai(words: Sequence[str], folder: Path) -> str | None:
     """Why a command of ``python -m monai.bundle`` failed in a folder; None: it did not."""
     environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
-    command = [sys.executable, "-m", "monai.bundle", *words]
+    command = [sys.executable, "-c", MONAI, *words]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
 from mdcsrn.inference.backends.calibration import sample_columns
+from mdcsrn.inference.backends.kept import RUNNERS, lent
 from mdcsrn.inference.columns import Route, TooLittleMemory, plan_route
 from mdcsrn.inference.memory import budget, slab_bytes
 from mdcsrn.inference.streaming import stream
@@ -94,6 +96,8 @@ class Engine:
             except (MemoryError, RuntimeError, TooLittleMemory) as error:
                 if not _out_of_memory(error):
                     raise
+                if RUNNERS.clear() and isinstance(error, TooLittleMemory):
+                    continue  # what was kept of earlier volumes has made room
                 on_gpu = self._on_gpu()
                 planned = isinstance(error, TooLittleMemory)
                 if planned and not on_gpu and most == math.inf:
@@ -134,7 +138,8 @@ class Engine:
         def prepare(slab: SlabMDCSRN, example: Tensors, small: Tensors) -> Runner:
             nonlocal compiled
             begin = time.perf_counter()
-            runner = choice.backend.compile(slab, example, choice.precision, self.threads, small)
+            lease.close()  # one at a time: each holds its buffers
+            runner = lease.enter_context(lent(choice.backend, slab, example, choice.precision, self.threads, small))
             compiled += time.perf_counter() - begin
             return runner
 
@@ -145,7 +150,8 @@ class Engine:
             done += voxels
             progress(done / total)
 
-        change = stream(cells, self.network, route, prepare, advance)
+        with ExitStack() as lease:
+            change = stream(cells, self.network, route, prepare, advance)
         if self.network.space_to_depth is not None:
             change = self.network.fold(change[None], low.shape)[0]
         self.facts = {
@@ -181,6 +187,8 @@ class Engine:
 
 class _Dense(nn.Module):
     """The dense network without residual and space-to-depth: what the backends run."""
+
+    by_weights = True  # see mdcsrn.inference.backends.kept
 
     def __init__(self, network: MDCSRN) -> None:
         super().__init__()

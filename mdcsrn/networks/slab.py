@@ -34,6 +34,8 @@ class SlabMDCSRN(nn.Module):
         axis: spatial axis of the network's volumes that comes first here, 0 to 2; the other two keep their order.
     """
 
+    by_weights = True  # see mdcsrn.inference.backends.kept
+
     def __init__(self, network: MDCSRN, planes: int, axis: int = 0) -> None:
         super().__init__()
         if planes < least_planes(network):
@@ -88,6 +90,7 @@ class SlabMDCSRN(nn.Module):
         Returns:
             The shares of all blocks, shape (1, blocks * c, P, H, W), then the new state.
         """
+        planes = x.shape[2]  # not the attribute: what records the operations then holds for any number of planes
         held = iter(state)
         kept: list[Tensor] = []
         shares: list[Tensor] = []
@@ -98,14 +101,14 @@ class SlabMDCSRN(nn.Module):
             features = [_joined(next(held), current, kept)]
             for index, unit in enumerate(block.children()):
                 first, inside = self.units - 1 - index, self.context - lag - 2
-                read = torch.cat([feature[:, :, first : first + self.planes + 2] for feature in features], dim=1)
-                grown, lag = unit(read, valid[:, :, inside : inside + self.planes + 2]), lag + 1
+                read = torch.cat([feature[:, :, first : first + planes + 2] for feature in features], dim=1)
+                grown, lag = unit(read, valid[:, :, inside : inside + planes + 2]), lag + 1
                 features.append(_joined(next(held), grown, kept))
-            whole = torch.cat([feature[:, :, 1 : 1 + self.planes] for feature in features], dim=1)
+            whole = torch.cat([feature[:, :, 1 : 1 + planes] for feature in features], dim=1)
             share, *pending = [reader(whole) for reader in readers.children()]
             shares.append(share)
             if carried:
-                late = [_joined(next(held), before, kept)[:, :, : self.planes] for before in carried]
+                late = [_joined(next(held), before, kept)[:, :, :planes] for before in carried]
                 pending = [now + before for now, before in zip(pending, late, strict=True)]
             if pending:
                 current, *carried = pending

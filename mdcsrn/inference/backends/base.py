@@ -61,6 +61,10 @@ class Backend(ABC):
     def precisions(self) -> tuple[str, ...]:
         """Those that make sense on this processor, fastest first."""
 
+    def keeps(self, precision: str) -> bool:
+        """True where a runner depends on the network and its shapes alone and is worth keeping between volumes."""
+        return False
+
     def compile(
         self,
         module: nn.Module,

@@ -34,6 +34,10 @@ class CompileBackend(Backend):
         """As the eager backend."""
         return ("bfloat16", "float32") if has_bfloat16() else ("float32",)
 
+    def keeps(self, precision: str) -> bool:
+        """Always: compiling takes longer than running."""
+        return True
+
     def _prepare(self, module: nn.Module, job: Job) -> Runner:
         # The compiling happens here, in one first pass.
         network = channels_last(copy.deepcopy(module))

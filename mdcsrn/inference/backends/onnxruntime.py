@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
+from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
 from mdcsrn.inference.backends.trace import record
 from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import usable_threads
@@ -37,7 +38,7 @@ class OnnxRuntimeBackend(Backend):
         options.intra_op_num_threads = job.threads or usable_threads()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
-            _export(module, job.example, job.small, names), options, providers=["CPUExecutionProvider"]
+            _exported(module, job.example, job.small, names), options, providers=["CPUExecutionProvider"]
         )
 
         def run(inputs: Tensors) -> Tensors:
@@ -48,6 +49,20 @@ class OnnxRuntimeBackend(Backend):
             return tuple(torch.from_numpy(array) for array in session.run(None, arrays))
 
         return run
+
+
+_MODELS: Shelf[bytes] = Shelf(8)
+
+
+def _exported(module: nn.Module, example: Tensors, small: Tensors | None, names: list[str]) -> bytes:
+    """As :func:`_export`, from an earlier export of the same network where there is one."""
+    key = identity(module)
+    if key is None:
+        return _export(module, example, small, names)
+    with MAKING:
+        model = _MODELS.take(key) or _export(module, example, small, names)
+        _MODELS.put(key, model)
+        return model
 
 
 def _export(module: nn.Module, example: Tensors, small: Tensors | None, names: list[str]) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
+from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
 from mdcsrn.inference.backends.trace import record
 from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import has_bfloat16, usable_threads
@@ -18,6 +22,7 @@ from mdcsrn.processor import has_bfloat16, usable_threads
 if TYPE_CHECKING:
     import openvino
 
+PRIMITIVES = 64  # compiled operations that oneDNN inside of OpenVINO remembers; by default 1024, about 50 MiB
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -54,13 +59,17 @@ class OpenVinoBackend(Backend):
             found.add("int8")
         return tuple(precision for precision in PRECISIONS if precision in found)
 
+    def keeps(self, precision: str) -> bool:
+        """Eight bits depend on the calibration set too, which is another one for each volume."""
+        return precision != "int8"
+
     def _prepare(self, module: nn.Module, job: Job) -> Runner:
         hint = HINTS.get(job.precision, "f32")
         if job.precision == "int8":
             model = fix_shapes(self._quantise(module, job.small), job.example)
             hint = "bf16" if "bfloat16" in self.precisions() else "f32"  # of the layers that stay out of it
         else:
-            model = convert(module, job.example, job.small)
+            model = _converted(module, job.example, job.small)
         states = len(model.outputs) - 1
         if states:  # kept in the network's precision
             model = _keep_states(model, states, hint)
@@ -89,7 +98,7 @@ class OpenVinoBackend(Backend):
             seen = tuple(self.calibrate(module))
             if not seen:
                 raise ConfigError("int8 needs a calibration set", remedy="give pieces of real scans")
-            self._quantised = module, quantise(convert(module, seen[0], small), seen)
+            self._quantised = module, quantise(_converted(module, seen[0], small), seen)
         return self._quantised[1].clone()
 
 
@@ -111,9 +120,55 @@ def _core() -> openvino.Core:
     def load() -> openvino.Core:
         core = openvino.Core()
         core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+        with _few_primitives():
+            core.compile_model(_smallest(), "CPU")
         return core
 
     return apart(load)
+
+
+@contextlib.contextmanager
+def _few_primitives() -> Iterator[None]:
+    """Let oneDNN inside of OpenVINO read a small limit of its memory; torch has a oneDNN of its own, which needs it.
+
+    The limit is read once, when the first operation is compiled. Without it each new shape of a network adds 0.3 MiB
+    for as long as the process lives.
+    """
+    key = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    before = os.environ.get(key)
+    os.environ[key] = str(PRIMITIVES)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+
+
+def _smallest() -> openvino.Model:
+    """One convolution."""
+    import numpy as np
+    import openvino
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 8, 8, 8], np.float32)
+    weights = ops.constant(np.ones((8, 8, 3, 3), np.float32))
+    return openvino.Model([ops.convolution(image, weights, [1, 1], [1, 1], [1, 1], [1, 1])], [image])
+
+
+_MODELS: Shelf[Any] = Shelf(8)
+
+
+def _converted(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:
+    """As :func:`convert`, from an earlier conversion of the same network where there is one."""
+    key = identity(module)
+    if key is None:
+        return convert(module, example, small)
+    with MAKING:
+        model = _MODELS.take(key) or convert(module, example, small)
+        _MODELS.put(key, model)
+        return fix_shapes(model.clone(), example)
 
 
 def convert(module: nn.Module, example: Tensors, small: Tensors | None) -> openvino.Model:
@@ -167,16 +222,26 @@ class _OpenVinoRunner:
     """
 
     def __init__(self, compiled: openvino.CompiledModel, states: int) -> None:
-        self.request = compiled.create_infer_request()
+        self.compiled = compiled
+        self.request: openvino.InferRequest | None = None
         self.types = [_torch_type(port) for port in compiled.inputs]
         self.first_state = len(self.types) - states
-        self.results = [
-            [torch.empty(list(port.shape), dtype=_torch_type(port)) for port in compiled.outputs] for _ in range(2)
-        ]
+        self.results: list[list[Tensor]] = []
         self.turn = 0
+
+    def rest(self) -> None:
+        """Free the results and what the plugin computes in."""
+        self.request, self.results = None, []
+        self.compiled.release_memory()
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """Run; the results are those of this call until the call after the next."""
+        if self.request is None:
+            self.request = self.compiled.create_infer_request()
+            self.results = [
+                [torch.empty(list(port.shape), dtype=_torch_type(port)) for port in self.compiled.outputs]
+                for _ in range(2)
+            ]
         results = self.results[self.turn]
         self.turn = 1 - self.turn
         held = []  # until the request is done: it reads their memory

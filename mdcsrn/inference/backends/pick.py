@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends.base import Backend, Tensors, as_tuple
 from mdcsrn.inference.backends.eager import EagerBackend
+from mdcsrn.inference.backends.kept import lent
 
 TOLERANCE_DB = 55.0
 
@@ -147,7 +148,8 @@ def _try(
     start = time.perf_counter()
     if isinstance(backend, EagerBackend) and precision == "float32":
         return Attempt(backend.name, precision, None, "")  # the reference itself
-    result = image(backend.compile(module, probe, precision, threads, small=probe)(probe)[0].cpu())
+    with lent(backend, module, probe, precision, threads, small=probe) as run:
+        result = image(run(probe)[0].cpu())
     return Attempt(backend.name, precision, psnr(result, reference, data_range), "", time.perf_counter() - start)
 
 
