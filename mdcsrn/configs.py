@@ -11,6 +11,7 @@ from typing import Any
 
 from mdcsrn.errors import ConfigError, root_error
 from mdcsrn.files import read_mapping
+from mdcsrn.stopping import install
 
 # Options of `python -m monai.bundle run` itself; everything else on its command line overrides the config.
 RUNNER_OPTIONS = {
@@ -20,7 +21,7 @@ RUNNER_OPTIONS = {
 
 
 def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """Refuse settings that the first config file does not know, and show errors of this project without a traceback.
+    """Refuse settings that the first config file does not know; show errors and interruptions without a traceback.
 
     MONAI merges overlays and command-line overrides without a check, so that a misspelt knob would silently do
     nothing. Outside ``python -m monai.bundle`` this does nothing.
@@ -35,6 +36,7 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         if "monai" not in Path(sys.argv[0]).parts or "bundle" not in Path(sys.argv[0]).parts:
             return
         sys.excepthook = show_plainly
+        install()
         arguments = sys.argv[1:]
     overrides = _options(arguments)
     files = _config_files(overrides.pop("config_file", ""))

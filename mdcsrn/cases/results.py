@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +12,14 @@ import numpy as np
 
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
-from mdcsrn.cases.staging import Staging, staging, unwritable
-from mdcsrn.errors import DataError, OutputError
+from mdcsrn.cases.series_place import SERIES, announce, check_series_place, replace_series, settle
+from mdcsrn.cases.staging import Staging, exclusive, staging
+from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.record import (
     Written,
     derivation,
-    read_sidecar,
     relative,
-    series_change,
     series_sha256,
     sidecar,
     sidecar_path,
@@ -30,6 +27,7 @@ from mdcsrn.inference.record import (
 )
 from mdcsrn.io import write_volume
 from mdcsrn.notices import Notice, refuse
+from mdcsrn.scratch import sweep
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from mdcsrn.io.scan import Scan
     from mdcsrn.io.volume import Volume
 
-SERIES = "series"
 COARSE = 0.01  # relative error of rounding above which an integer type is warned of
 
 
@@ -64,13 +61,21 @@ def places(job: Job) -> Iterator[Places]:
         OutputError: a place cannot be written, or other files lie where the DICOM series is to go.
     """
     if job.dicom_out is not None:
-        _check_series_place(job.dicom_out, job.output)
+        check_series_place(job.dicom_out, job.output)
     with contextlib.ExitStack() as stack:
         yield Places(
             volumes=stack.enter_context(staging(job.output.parent)),
             page=None if job.report is None else stack.enter_context(staging(job.report.parent)),
             series=None if job.dicom_out is None else stack.enter_context(staging(job.dicom_out.parent)),
         )
+
+
+def sweep_places(job: Job) -> None:
+    """Remove what killed runs left where a result that is done lies."""
+    for path in filter(None, (job.output, job.report, job.dicom_out)):
+        sweep(path.parent)
+    if job.dicom_out is not None:
+        settle(None, job.dicom_out, job.output)
 
 
 def write_result(
@@ -85,8 +90,7 @@ def write_result(
 ) -> dict[str, Any]:
     """Make every file, then move all to their places.
 
-    The record goes after the volumes, for it vouches for them; the series last, since a folder cannot be replaced in
-    one step: the record's hash tells whether it arrived.
+    The record comes last, for it vouches for all of them.
 
     Returns:
         The record.
@@ -132,16 +136,7 @@ def write_result(
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))
-    if job.dicom_out is not None:
-        _clear(job.dicom_out)
-    if made.page is not None and job.report is not None:
-        made.page.publish([job.report.name])
-    made.volumes.publish([*names, name])
-    if made.series is not None and job.dicom_out is not None:
-        try:
-            os.replace(made.series.path(SERIES), job.dicom_out)
-        except OSError as error:
-            raise unwritable(job.dicom_out, error) from error
+    _publish(job, made, names, name)
     return record
 
 
@@ -202,28 +197,18 @@ def _make_series(folder: Path, prediction: Prediction, scan: Scan, model: Model)
     return {"instances": len(files), "sha256": series_sha256(folder), "storage": rounding}
 
 
-def _check_series_place(folder: Path, output: Path) -> None:
-    """A series may replace the one of an earlier run of this result, and nothing else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    with contextlib.suppress(DataError, OSError):
-        record = read_sidecar(sidecar_path(output))
-        if _is_of(record, folder, output) and not series_change(record, output):
-            return
-    raise OutputError(
-        f"cannot write a DICOM series to {folder}: there is something already", allowed="a new or empty folder",
-        remedy="choose another folder, or empty this one",
-    )  # fmt: skip
-
-
-def _is_of(record: dict[str, Any], folder: Path, output: Path) -> bool:
-    return isinstance(record.get("dicom"), dict) and record["dicom"].get("path") == relative(folder, output.parent)
-
-
-def _clear(folder: Path) -> None:
-    """Remove the series of an earlier run (checked before) or an empty folder."""
-    if folder.exists():
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+def _publish(job: Job, made: Places, names: list[str], record: str) -> None:
+    """Move all to their places: the old record goes first, the new one comes last, so a record is always true."""
+    with exclusive(job.output.parent):
+        if made.series is not None and job.dicom_out is not None:
+            check_series_place(job.dicom_out, job.output)  # another run may have come first
+            announce(made.series, job.dicom_out, job.output)
+        made.volumes.withdraw(record)
+        if made.page is not None and job.report is not None:
+            made.page.move([job.report.name])
+        made.volumes.move(names)
+        if made.series is not None and job.dicom_out is not None:
+            replace_series(made.series, job.dicom_out)
+        made.volumes.move([record])
+        if made.series is not None and job.dicom_out is not None:
+            settle(made.series, job.dicom_out, job.output)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from mdcsrn.cases.options import Options
-from mdcsrn.errors import INTERRUPTED
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _path = click.Path(path_type=Path, readable=False)
@@ -75,11 +74,7 @@ class PredictionCommand(click.Command):
     """A command whose shared options reach its function as one argument, ``options``."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Gather the options, then run; an interruption ends the process with one line."""
+        """Gather the options, then run."""
         values = {field.name: ctx.params.pop(field.name) for field in dataclasses.fields(Options)}
         ctx.params["options"] = Options(**values)
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:  # while the sources are looked through; later, the run itself says how far it came
-            click.echo("interrupted: nothing was written", err=True)
-            ctx.exit(INTERRUPTED)
+        return super().invoke(ctx)

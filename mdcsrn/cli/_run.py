@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mdcsrn.cases.case import Job, Outcome, is_already_done, plan_case, run_case
 from mdcsrn.cases.options import Options
-from mdcsrn.errors import INTERRUPTED, TERMINATED, DataError, MdcsrnError
+from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.notices import printable
+from mdcsrn.stopping import Stopped, check
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
@@ -36,24 +34,24 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
         several: a folder was given: a table is printed, and a bad case does not stop the others.
 
     Raises:
-        MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures. Exits with 130
-            or 143 after Ctrl-C or a request to terminate.
+        MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures.
+        Stopped: after Ctrl-C or a request to terminate; it says how many cases are left.
     """
     from mdcsrn.inference.models import find_model
 
     outcomes: list[Outcome] = []
     try:
-        with _termination_interrupts(), _bar(len(jobs), options) as advance:
+        with _bar(len(jobs), options) as advance:
             options.task()  # settings that contradict each other are told before anything is read
             model = find_model(bundle=options.bundle, model=options.model)
             for job in jobs:
                 outcomes.append(_one(job, options, model, several, partial(_within, advance, len(outcomes))))
                 advance(len(outcomes))
-    except (KeyboardInterrupt, _Terminated) as stop:
+    except Stopped as stop:
         _show(outcomes, options, several)
         left = len(jobs) - len(outcomes)
-        click.echo(f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on", err=True)
-        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+        stop.text = f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on"
+        raise
     _show(outcomes, options, several)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failed and not several:
@@ -68,9 +66,13 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
 
 def _one(job: Job, options: Options, model: Model, several: bool, progress: Callable[[float], None]) -> Outcome:
     """A case, whatever becomes of it."""
+    from mdcsrn.cases.results import sweep_places
+
     start = time.perf_counter()
     try:
+        check()  # a signal that a library has swallowed
         if options.resume and not options.dry_run and is_already_done(job, options, model):
+            sweep_places(job)
             outcome = Outcome(job.name, "skipped", job.source, job.output, lines=["done before"])
         elif options.dry_run:
             outcome = plan_case(job, options, model)
@@ -161,26 +163,6 @@ def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
             if outcome.error is None:
                 for line in outcome.lines:
                     click.echo(printable(line), err=line.startswith(("warning: ", "note: ")))
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that temporary files go."""
-
-
-@contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 @contextlib.contextmanager

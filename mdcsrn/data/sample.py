@@ -26,6 +26,7 @@ from mdcsrn.errors import ConfigError, DataError, MissingDependencyError, Output
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.kspace import grid_affine, resample_grid
+from mdcsrn.scratch import sweep
 
 # Inside nilearn's wheel: MNI152 2009a, nonlinear symmetric, brain only, 1 mm, uint8. Nothing is downloaded.
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -90,6 +91,7 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
     recipe = SampleRecipe(subjects, seed)
     root = Path(folder)
     datalist = root / "datalist.json"
+    sweep(root)
     if _is_complete(root, recipe):
         return datalist
     template = load_template()

@@ -38,12 +38,6 @@ def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping
     return path
 
 
-def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
-    """Remove the temporary files of saves that were killed; `name` is how the files' names begin."""
-    for half in Path(folder).glob(f".{name}*-*.pt"):
-        half.unlink(missing_ok=True)
-
-
 def training_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
     """Checkpoints of a run, oldest first; temporary files of a killed save do not count."""
     found = [p for p in Path(folder).glob("checkpoint_*.pt") if _NAME.fullmatch(p.name)]

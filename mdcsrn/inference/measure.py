@@ -120,6 +120,9 @@ def watch(command: list[str], environment: dict[str, str] | None = None) -> dict
                 break
             except subprocess.TimeoutExpired:
                 continue
+            except BaseException:  # an interruption: nobody would read what the process still finds out
+                process.kill()
+                raise
     return {
         "code": process.returncode,
         "stdout": stdout,

@@ -175,7 +175,7 @@ def test_killed_runs_end_bitwise_equal(
     knobs = {"precision": precision, "num_workers": workers}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert forks.run(command(datalist, whole, **knobs), whole) == 0, forks.errors
-    moments = [begun, saving("checkpoints/.checkpoint_*", 2), saving(".model*", 8), reached(20, 0.05)]
+    moments = [begun, saving("checkpoints/.mdcsrn-*/*.pt", 2), saving(".mdcsrn-*/model*", 8), reached(20, 0.05)]
     statuses = [forks.run(command(datalist, killed, **knobs), killed, moment) for moment in moments]
     while statuses[-1] != 0:
         assert statuses[-1] == -signal.SIGKILL, forks.errors
@@ -210,7 +210,7 @@ def test_real_commands_killed_at_random(tmp_path: Path, datalist: Path, seed: in
         done = [int(p.stem.split("_")[1]) for p in training_checkpoints(killed / "checkpoints")]
         moment = reached((done[-1] if done else 0) + draw.choice((2, 4)), draw.uniform(0, pace))
         if draw.random() < 0.3:
-            moment = saving("checkpoints/.checkpoint_*", (done[-1] if done else 0))
+            moment = saving("checkpoints/.mdcsrn-*/*.pt", (done[-1] if done else 0))
         wait_and_kill(process.pid, moment, killed, lambda process=process: process.poll() is not None)
         status = process.wait(timeout=240)
         assert status in (0, -signal.SIGKILL)
