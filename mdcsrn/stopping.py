@@ -6,7 +6,6 @@ a shell (130, 143, 129), so it passes ``except Exception`` and ends any program 
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import contextlib
 import os
@@ -180,7 +179,7 @@ def _again(lost: sys.UnraisableHookArgs) -> bool:
     if not isinstance(stop, Stopped) or os.getpid() != _state.process:
         return False
     _state.number = None
-    timer = threading.Timer(RETRY, _thread.interrupt_main, (stop.number,))
+    timer = threading.Timer(RETRY, signal.pthread_kill, (threading.main_thread().ident, stop.number))
     timer.daemon = True
     timer.start()
     return True

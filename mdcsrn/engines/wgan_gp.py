@@ -119,6 +119,7 @@ class WGANGPTrainer(Trainer):
             checkpoints.attach(self)  # after the handlers above: an epoch's checkpoint holds what they did
         self.stop = StopAfterStep()
         self.stop.attach(self)
+
     def run(self) -> None:  # type: ignore[override]  # as MONAI's: data and epochs are the constructor's
         """Train to the end of the schedule; a run that a checkpoint says is complete returns at once.
 

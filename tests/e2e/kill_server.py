@@ -32,7 +32,9 @@ class Deadly:
             return
         if event == "open" and not arguments[2] & WRITING:
             return
-        paths = [os.fspath(p) for p in arguments[: 2 if event == "os.rename" else 1] if isinstance(p, str | os.PathLike)]
+        paths = [
+            os.fspath(p) for p in arguments[: 2 if event == "os.rename" else 1] if isinstance(p, str | os.PathLike)
+        ]
         relative = [p for p in paths if not os.path.isabs(p)]  # of shutil.rmtree, below a descriptor
         if not paths or not (relative or any(p.startswith(self.root) for p in paths)):
             return
@@ -73,8 +75,6 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    import jinja2  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
     import torch
 
     import mdcsrn.bundle.pack
@@ -83,7 +83,11 @@ if __name__ == "__main__":
     import mdcsrn.inference.pipeline
     import mdcsrn.inference.verify
     import mdcsrn.io.dicom.write
-    import mdcsrn.report.prediction  # noqa: F401
+    import mdcsrn.report.html
+    import mdcsrn.report.prediction
 
+    # Drawing takes seconds, and changes nothing on the disk; a page is written and moved all the same.
+    mdcsrn.report.prediction.page_of_prediction = lambda *_: None
+    mdcsrn.report.html.render = lambda *_: "<html></html>"
     torch.set_num_threads(1)
     serve()

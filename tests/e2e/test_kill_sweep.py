@@ -20,7 +20,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SLICES = 6
-pytest.importorskip("jinja2")
 
 
 class Server:
@@ -160,7 +159,9 @@ def test_killed_around_each_move_to_a_final_name(
 ) -> None:
     changes = changes_of(server, older, tmp_path, series, weights)
     old = Result(older, series, weights).settings()
-    moments = [n for n, change in enumerate(changes, 1) if change[0] != "mkdir" and visible(change, tmp_path / "traced")]
+    moments = [
+        n for n, change in enumerate(changes, 1) if change[0] != "mkdir" and visible(change, tmp_path / "traced")
+    ]
     assert len(moments) >= 9  # the old record goes; page, volume, three maps, the old series, the new one, the record
     after = moments[-1] + 1  # all is in place, and the hidden folders are still there
     for number in (*moments, after):
@@ -173,6 +174,7 @@ def test_killed_around_each_move_to_a_final_name(
 def test_killed_before_every_change(tmp_path: Path, server: Server, older: Path, series: Path, weights: Path) -> None:
     changes = changes_of(server, older, tmp_path, series, weights)
     old = Result(older, series, weights).settings()
+    print(len(changes), "changes")
     for number in range(1, len(changes) + 1):
         result = Result(tmp_path / "killed", series, weights)
         shutil.copytree(older, result.root)
