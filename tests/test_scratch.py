@@ -84,7 +84,7 @@ def test_a_maker_whose_folder_is_swept_makes_another(tmp_path: Path, monkeypatch
     def swept_at_once(**options: object) -> str:
         made.append(make(**options))
         if len(made) < 4:
-            sweep(tmp_path)
+            sweep(Path(made[-1]).parent)
             assert not os.path.exists(made[-1])
         return made[-1]
 
