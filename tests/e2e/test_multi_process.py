@@ -23,6 +23,7 @@ from mdcsrn.networks.weights import read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone"]
 KNOBS = {
     "network_def#blocks": 1, "network_def#units": 2, "network_def#growth": 4, "patch_size": 16, "batch_size": 4,
     "patches_per_volume": 4, "volumes_per_group": 2, "num_workers": 0, "voxel_steps": 5, "critic_warmup": 2,
@@ -90,7 +91,7 @@ def datalist(tmp_path_factory: pytest.TempPathFactory, make_head: Callable, save
 
 
 def launch(arguments: list[str], processes: int, seconds: int = 300) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [*LAUNCHER, f"--nproc_per_node={processes}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, *(launcher if processes > 1 else []), *arguments]
     return subprocess.run(
@@ -278,18 +279,17 @@ def test_asked_to_end_both_save_at_one_step_and_resume(tmp_path: Path, datalist:
 
     done = launch(words(tmp_path / "whole"), 2)
     assert done.returncode == 0, done.stderr[-3000:]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words(tmp_path / "stopped")], cwd=BUNDLE,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    command = [sys.executable, *LAUNCHER, "--nproc_per_node=2", *words(tmp_path / "stopped")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=BUNDLE, env=environment, text=True, **silent)
     while not training_checkpoints(tmp_path / "stopped" / "checkpoints"):
         assert process.poll() is None
         time.sleep(0.01)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(process.pid if to_all else int(children[-1]), signal.SIGTERM)
     _, said = process.communicate(timeout=120)
-    assert process.returncode != 0  # torchrun's own code
+    assert process.returncode != 0  # torchrun's own
     assert said.count("terminated: a checkpoint of step") == 1, said[-3000:]
     assert "exitcode  : 143" in said or to_all, said[-3000:]
     done = launch(words(tmp_path / "stopped"), 2)
