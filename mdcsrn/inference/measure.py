@@ -105,11 +105,12 @@ def watch(command: list[str], environment: dict[str, str] | None = None) -> dict
         ``code``, ``stdout``, ``stderr``, ``wall_s``, and ``peak_gib``, which is None where the system does not say.
     """
     start, peak = time.perf_counter(), 0
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process: subprocess.Popen[str] | None = None
     try:
         with held():  # else a signal may come when the process is there and this variable is not
-            process = subprocess.Popen(command, text=True, env=environment, **pipes)
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            )
         while True:
             # The kernel's own high-water mark: it is the process's alone, and it never falls.
             try:
