@@ -1,5 +1,5 @@
 """``python -m mdcsrn``: the same as the command ``mdcsrn``."""
 
-from mdcsrn.cli.main import main
+from mdcsrn.cli.entry import run
 
-main(prog_name="mdcsrn")
+run()

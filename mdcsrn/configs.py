@@ -20,6 +20,7 @@ from mdcsrn.command_line import (
 )
 from mdcsrn.errors import ConfigError, root_error
 from mdcsrn.files import read_mapping
+from mdcsrn.stopping import install
 
 # Options of `python -m monai.bundle run` itself; everything else on its command line overrides the config.
 RUNNER_OPTIONS = {
@@ -49,6 +50,7 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         if "monai" not in Path(sys.argv[0]).parts or "bundle" not in Path(sys.argv[0]).parts:
             return
         sys.excepthook = show_plainly
+        install()
         arguments = sys.argv[1:]
     texts = read_settings(arguments)
     if resolved is not None:

@@ -6,22 +6,21 @@ import codecs
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mdcsrn.errors import ConfigError, OutputError
-
-STEM, ENDING = 60, 12  # bytes, characters: what a temporary name keeps of the final one
+from mdcsrn.scratch import scratch, sweep
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path` in one step.
+    """Yield a path of the same name in a hidden folder beside `path`; on success it replaces `path` in one step.
 
-    The temporary file keeps the suffixes (``.nii.gz``), since many writers choose the format by them. It is flushed to
-    the disk before the replacement, so that a crash leaves either the old content or the new, never a half file.
+    Many writers choose the format by the name. The file is flushed to the disk before the replacement, so that a crash
+    leaves either the old content or the new, never a half file. What killed processes left in that folder is removed
+    (:mod:`mdcsrn.scratch`).
 
     Args:
         path: the final path; its parent folders are made.
@@ -31,35 +30,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=hidden_prefix(target), suffix="".join(target.suffixes[-2:])[-ENDING:], dir=target.parent
-        )
-        os.close(handle)
+        sweep(target.parent)
+        with scratch(target.parent) as folder:
+            temporary = folder / target.name
+            yield temporary
+            _flush(temporary)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # some writers make private files; a result is an ordinary one
+            os.replace(temporary, target)
+            _flush(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
-        os.replace(temporary, target)
-        _flush(target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def hidden_prefix(target: Path) -> str:
-    """How the name of a temporary file or folder for `target` begins: cut, so that it is never longer than allowed.
-
-    With 8 random characters and an ending it stays below 100 bytes; the narrowest file system (eCryptfs) takes 143.
-    """
-    stem = os.fsencode(target.name.split(".")[0])[:STEM].decode(errors="ignore")  # characters are not cut in half
-    return f".{stem}-"
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -37,8 +37,9 @@ def test_the_old_content_stays_until_the_end(tmp_path):
     path = tmp_path / "volume.nii.gz"
     path.write_text("old")
     with atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.name.endswith(".nii.gz")  # writers choose the format by it
+        assert temporary.parent.parent == path.parent  # the same disk
+        assert temporary.parent.name.startswith(".mdcsrn-")
+        assert temporary.name == path.name  # writers choose the format by it
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -72,9 +73,10 @@ with atomic_path(sys.argv[1]) as temporary:
     assert run(code, path).returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     left = [p for p in tmp_path.iterdir() if p != path]
-    assert all(p.name.startswith(".") for p in left)  # no listing takes the remains for a result
+    assert [p.name[:8] for p in left] == [".mdcsrn-"]  # no listing takes the remains for a result
     atomic_write_text(path, "new")
     assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]  # the remains are gone
 
 
 def test_full_disk(tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,13 @@ from torch import Tensor
 
 from mdcsrn.bundle.forms import LEAST, Run, form
 from mdcsrn.errors import ConfigError, DataError, OutputError
-from mdcsrn.files import atomic_write_text, hidden_prefix, sha256
+from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.kspace.degradation import percentile
 from mdcsrn.networks.weights import read_weights
+from mdcsrn.scratch import scratch, sweep
+from mdcsrn.stopping import held
 from mdcsrn.targets import check_record_place, check_target, foreign
 
 EDGE = 64  # voxels: of the piece of the scan that is looked at
@@ -64,31 +64,33 @@ def export(
     _check_places(target, found, volume)
     piece, scan = _piece(volume)
     description = describe(found, precision)
+    record_path = Path(f"{target}.json")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=hidden_prefix(target), dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {target}", got=error.strerror, remedy="choose a writable folder") from error
-    try:
-        chosen.write(found.network, place / target.name, precision, description, lambda: _calibration(found, piece))
-        check = compare(found.network, chosen.load(place / target.name), piece)
-        if precision == "float32" and not check["relative_error"] <= LIMIT:
-            raise ConfigError(f"{name} differs from the network", got=check["relative_error"], allowed=f"<= {LIMIT:g}")
-        files = sorted(place.iterdir())
-        record = {
-            "format": name,
-            **description,
-            "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files},
-            "check": {"scan": scan, "reduction": list(REDUCTION), **check},
-            "load": chosen.loading.replace("FILE", repr(target.name)),
-        }
-        for path in files:
-            os.replace(path, target.parent / path.name)
+        sweep(target.parent)
+        with scratch(target.parent) as hidden:
+            place = hidden / "form"
+            place.mkdir()
+            chosen.write(found.network, place / target.name, precision, description, lambda: _calibration(found, piece))
+            check = compare(found.network, chosen.load(place / target.name), piece)
+            if precision == "float32" and not check["relative_error"] <= LIMIT:
+                raise ConfigError(
+                    f"{name} differs from the network", got=check["relative_error"], allowed=f"<= {LIMIT:g}"
+                )
+            files = sorted(place.iterdir())
+            record = {
+                "format": name,
+                **description,
+                "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files},
+                "check": {"scan": scan, "reduction": list(REDUCTION), **check},
+                "load": chosen.loading.replace("FILE", repr(target.name)),
+            }
+            with held():
+                record_path.unlink(missing_ok=True)  # an old one does not fit the files that follow
+                for path in files:
+                    os.replace(path, target.parent / path.name)
+                atomic_write_text(record_path, json.dumps(record, indent=2, sort_keys=False) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write {target}", got=error.strerror or str(error), remedy="make room") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    atomic_write_text(f"{target}.json", json.dumps(record, indent=2, sort_keys=False) + "\n")
     return record
 
 

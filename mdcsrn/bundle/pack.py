@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +12,10 @@ from pathlib import Path
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.contents import LEFTOVERS, open_contents
 from mdcsrn.errors import ConfigError, DataError, OutputError
-from mdcsrn.files import atomic_path, hidden_prefix
+from mdcsrn.files import atomic_path
 from mdcsrn.hashes import HASHES
 from mdcsrn.resources import bundle_folder, folder, read_metadata
+from mdcsrn.scratch import scratch, sweep
 
 LARGE = 25 * 10**6  # bytes: what the model zoo takes in a repository
 LARGE_FILES = "large_files.yml"
@@ -136,23 +135,19 @@ def write_zip(path: Path, files: Mapping[str, bytes], top: str) -> None:
 
 def _write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     """A folder beside `target`, filled and checked, then renamed: it is there whole or not at all."""
+    sweep(target.parent)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"{target} is there already", remedy="choose a folder that is not there, or remove it")
-    place: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=hidden_prefix(target), dir=target.parent))
-        for name, content in files.items():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(content)
-        _refuse(place, "does not pass once it is packed")
-        place.chmod(0o755)
-        os.replace(place, target)
+        with scratch(target.parent) as hidden:
+            place = hidden / target.name
+            for name, content in files.items():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).write_bytes(content)
+            _refuse(place, "does not pass once it is packed")
+            os.replace(place, target)
     except OSError as error:
         raise OutputError(f"cannot write {target}", got=error.strerror, remedy="choose another place") from error
-    finally:
-        if place is not None:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def _refuse(source: Path, what: str) -> None:

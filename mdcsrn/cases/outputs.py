@@ -146,7 +146,7 @@ def _places(record: dict[str, Any] | None, folder: Path) -> list[Path]:
 
 def _was_killed(record: Path) -> bool:
     """True where a killed run left its hidden folder with this very record in it: the volume may be there already."""
-    from mdcsrn.cases.staging import PREFIX
+    from mdcsrn.scratch import PREFIX
 
     return any(read_own_record(place / record.name) is not None for place in record.parent.glob(f"{PREFIX}*"))
 

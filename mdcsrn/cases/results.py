@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,28 +15,26 @@ from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
 from mdcsrn.cases.rounding import certify_stored, rounding_notices
 from mdcsrn.cases.series import make_series
-from mdcsrn.cases.staging import Staging, staging, unwritable
-from mdcsrn.errors import DataError, OutputError
+from mdcsrn.cases.series_place import SERIES, announce, check_series_place, replace_series, settle
+from mdcsrn.cases.staging import Staging, exclusive, staging
+from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.record import (
     Written,
-    read_sidecar,
     relative,
-    series_change,
     sidecar,
     sidecar_path,
     to_text,
 )
 from mdcsrn.io import write_volume
 from mdcsrn.notices import refuse
+from mdcsrn.scratch import sweep
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
     from mdcsrn.inference.pipeline import Prediction
     from mdcsrn.io.scan import Scan
     from mdcsrn.io.volume import Volume
-
-SERIES = "series"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +62,21 @@ def places(job: Job) -> Iterator[Places]:
         OutputError: a place cannot be written, or other files lie where the DICOM series is to go.
     """
     if job.dicom_out is not None:
-        _check_series_place(job.dicom_out, job.output)
+        check_series_place(job.dicom_out, job.output)
     with contextlib.ExitStack() as stack:
         yield Places(
             volumes=stack.enter_context(staging(job.output.parent)),
             page=None if job.report is None else stack.enter_context(staging(job.report.parent)),
             series=None if job.dicom_out is None else stack.enter_context(staging(job.dicom_out.parent)),
         )
+
+
+def sweep_places(job: Job) -> None:
+    """Remove what killed runs left where a result that is done lies."""
+    for path in filter(None, (job.output, job.report, job.dicom_out)):
+        sweep(path.parent)
+    if job.dicom_out is not None:
+        settle(None, job.dicom_out, job.output)
 
 
 def write_result(
@@ -88,10 +92,7 @@ def write_result(
     """Make every file, then move all to their places.
 
     A map, labels, a page or a series that fails is noted in ``made.failed`` and under ``not_made`` in the record; the
-    volume is written all the same.
-
-    The record goes after the volumes, for it vouches for them; the series last, since a folder cannot be replaced in
-    one step: the record's hash tells whether it arrived.
+    volume is written all the same. The record comes last, for it vouches for all of them.
 
     Returns:
         The record.
@@ -139,18 +140,7 @@ def write_result(
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))
-    if job.dicom_out is not None and "dicom" in extra:
-        _clear(job.dicom_out)
-    if made.page is not None and job.report is not None and "report" in others:
-        with attempt("report", made.failed):
-            made.page.publish([job.report.name])
-    made.volumes.publish([*names, name])
-    if made.series is not None and job.dicom_out is not None and "dicom" in extra:
-        with attempt("series", made.failed):
-            try:
-                os.replace(made.series.path(SERIES), job.dicom_out)
-            except OSError as error:
-                raise unwritable(job.dicom_out, error) from error
+    _publish(job, made, names, record)
     return record
 
 
@@ -206,28 +196,28 @@ def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> W
     return Written(place, sha256(path))
 
 
-def _check_series_place(folder: Path, output: Path) -> None:
-    """A series may replace the one of an earlier run of this result, and nothing else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    with contextlib.suppress(DataError, OSError):
-        record = read_sidecar(sidecar_path(output))
-        if _is_of(record, folder, output) and not series_change(record, output):
-            return
-    raise OutputError(
-        f"cannot write a DICOM series to {folder}: there is something already", allowed="a new or empty folder",
-        remedy="choose another folder, or empty this one",
-    )  # fmt: skip
-
-
-def _is_of(record: dict[str, Any], folder: Path, output: Path) -> bool:
-    return isinstance(record.get("dicom"), dict) and record["dicom"].get("path") == relative(folder, output.parent)
-
-
-def _clear(folder: Path) -> None:
-    """Remove the series of an earlier run (checked before) or an empty folder."""
-    if folder.exists():
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+def _publish(job: Job, made: Places, names: list[str], record: dict[str, Any]) -> None:
+    """Move all to their places: the old record goes first, the new one comes last, so a record is always true."""
+    name, missing = sidecar_path(job.output).name, set(made.failed)
+    with exclusive(job.output.parent), contextlib.ExitStack() as late:
+        if made.series is not None and job.dicom_out is not None and "dicom" in record:
+            with attempt("series", made.failed):
+                check_series_place(job.dicom_out, job.output)  # another run may have come first
+                announce(made.series, job.dicom_out, job.output)
+        made.volumes.withdraw(name)
+        if made.page is not None and job.report is not None and "report" in record["files"]:
+            with attempt("report", made.failed):
+                made.page.move([job.report.name])
+        made.volumes.move(names)
+        if made.series is not None and job.dicom_out is not None and "dicom" in record and "series" not in made.failed:
+            with attempt("series", made.failed):
+                replace_series(made.series, job.dicom_out)
+                late.callback(settle, made.series, job.dicom_out, job.output)
+        if set(made.failed) != missing:  # what could be made, but not moved
+            record["not_made"] = sorted(made.failed)
+            for role in made.failed:
+                record["files"].pop(role, None)
+            if "series" in made.failed:
+                record.pop("dicom", None)
+            atomic_write_text(made.volumes.path(name), to_text(record))
+        made.volumes.move([name])

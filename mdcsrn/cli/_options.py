@@ -13,7 +13,6 @@ from mdcsrn.cases.options import Options
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import TopicCommand
 from mdcsrn.cli._types import OutputPath
-from mdcsrn.errors import INTERRUPTED
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _path = click.Path(path_type=Path, readable=False)
@@ -111,11 +110,7 @@ class PredictionCommand(TopicCommand):
     topics = TOPICS
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Gather the options, then run; an interruption ends the process with one line."""
+        """Gather the options, then run."""
         values = {field.name: ctx.params.pop(field.name) for field in dataclasses.fields(Options)}
         ctx.params["options"] = Options(**values)
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:  # while the sources are looked through; later, the run itself says how far it came
-            click.echo("interrupted: nothing was written", err=True)
-            ctx.exit(INTERRUPTED)
+        return super().invoke(ctx)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,8 +16,9 @@ import click
 from mdcsrn.cases.byproducts import check_needs
 from mdcsrn.cases.case import Job, Outcome, is_already_done, plan_case, run_case
 from mdcsrn.cases.options import Options
-from mdcsrn.errors import INTERRUPTED, TERMINATED, DataError, MdcsrnError
+from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.notices import printable
+from mdcsrn.stopping import Stopped, check
 
 if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
@@ -39,14 +37,14 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
         several: a folder was given: a table is printed, and a bad case does not stop the others.
 
     Raises:
-        MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures. Exits with 130
-            or 143 after Ctrl-C or a request to terminate.
+        MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures.
+        Stopped: after Ctrl-C or a request to terminate; it says how many cases are left.
     """
     from mdcsrn.inference.models import find_model
 
     outcomes: list[Outcome] = []
     try:
-        with _termination_interrupts(), _bar(len(jobs), options) as advance:
+        with _bar(len(jobs), options) as advance:
             options.task()  # settings that contradict each other are told before anything is read
             check_needs(options)
             model = find_model(bundle=options.bundle, model=options.model)
@@ -57,11 +55,11 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
                 outcomes.append(_one(job, options, model, several, within))
                 _tell(outcomes, len(jobs), options, several)
             advance(len(outcomes), "")
-    except (KeyboardInterrupt, _Terminated) as stop:
+    except Stopped as stop:
         _show(outcomes, options, several)
         left = len(jobs) - len(outcomes)
-        click.echo(f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on", err=True)
-        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+        stop.text = f"interrupted: {left} of {len(jobs)} not done; run again with --resume to go on"
+        raise
     places = {id(job): place for place, job in enumerate(jobs)}
     outcomes = [outcome for _, outcome in sorted(zip(ordered, outcomes, strict=True), key=lambda p: places[id(p[0])])]
     _show(outcomes, options, several)
@@ -80,11 +78,15 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
 
 def _one(job: Job, options: Options, model: Model, several: bool, progress: Callable[[float], None]) -> Outcome:
     """A case, whatever becomes of it."""
+    from mdcsrn.cases.results import sweep_places
+
     start = time.perf_counter()
     try:
+        check()  # a signal that a library has swallowed
         if job.error is not None:
             raise job.error
         if options.resume and not options.dry_run and is_already_done(job, options, model):
+            sweep_places(job)
             outcome = Outcome(job.name, "skipped", job.source, job.output, lines=["done before"])
         elif options.dry_run:
             outcome = plan_case(job, options, model)
@@ -185,26 +187,6 @@ def _show(outcomes: Sequence[Outcome], options: Options, several: bool) -> None:
             if outcome.status != "failed":
                 for line in outcome.lines:
                     click.echo(printable(line), err=line.startswith(("warning: ", "note: ")))
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that temporary files go."""
-
-
-@contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 @contextlib.contextmanager

@@ -56,14 +56,16 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
     import torch
 
     import mdcsrn
-    from mdcsrn.files import atomic_path, atomic_write_text, sha256
+    from mdcsrn.cases.staging import exclusive, staging
+    from mdcsrn.files import atomic_write_text, sha256
     from mdcsrn.io import nifti_stem, write_volume
     from mdcsrn.kspace import degrade, grid_affine
 
     image = degrade(torch.from_numpy(volume.array), spec)
     affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, image.shape).numpy()
     result = volume.replace(image.numpy(), affine)
-    with atomic_path(output) as temporary:
+    with staging(output.parent) as made:
+        temporary = made.path(output.name)
         write_volume(result, temporary, like=source)
         record = {
             "software": f"mdcsrn {mdcsrn.__version__}",
@@ -76,4 +78,7 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
             "spacing_mm": list(result.spacing),
             "warnings": list(volume.warnings),
         }
-        atomic_write_text(output.with_name(nifti_stem(output) + ".json"), json.dumps(record, indent=2) + "\n")
+        name = nifti_stem(output) + ".json"
+        atomic_write_text(made.path(name), json.dumps(record, indent=2) + "\n")
+        with exclusive(output.parent):
+            made.publish([output.name, name])

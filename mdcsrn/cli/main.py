@@ -8,6 +8,7 @@ import click
 
 from mdcsrn import __version__
 from mdcsrn.cli.plain_errors import PlainErrors
+from mdcsrn.stopping import check
 
 COMMANDS = {
     "benchmark": "mdcsrn.cli.benchmark:command",
@@ -36,6 +37,7 @@ class LazyGroup(PlainErrors, click.Group):
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
         command = getattr(importlib.import_module(module), attribute)
+        check()  # an import may swallow the exception of a signal
         assert isinstance(command, click.Command)
         return command
 

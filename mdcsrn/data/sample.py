@@ -27,6 +27,7 @@ from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.kspace import grid_affine, resample_grid
 from mdcsrn.optional import install_command, is_installed
+from mdcsrn.scratch import sweep
 from mdcsrn.targets import check_length, foreign
 
 # Inside nilearn's wheel: MNI152 2009a, nonlinear symmetric, brain only, 1 mm, uint8. Nothing is downloaded.
@@ -93,6 +94,7 @@ def make_sample(folder: str | os.PathLike[str], subjects: int = 8, seed: int = 0
     recipe = SampleRecipe(subjects, seed)
     root = Path(folder)
     datalist = root / "datalist.json"
+    sweep(root)
     if _is_complete(root, recipe):
         return datalist
     template = load_template()

@@ -12,7 +12,7 @@ from typing import Any
 from mdcsrn import __version__
 from mdcsrn.errors import CheckpointError
 from mdcsrn.networks.tensor_files import read
-from mdcsrn.networks.weights import FORMAT, FORMS, save_content
+from mdcsrn.networks.weights import FORMAT, save_content
 
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 
@@ -37,13 +37,6 @@ def save_training(folder: str | os.PathLike[str], iteration: int, state: Mapping
     for old in [p for p in training_checkpoints(folder) if _number(p) <= iteration][:-keep]:
         old.unlink(missing_ok=True)
     return path
-
-
-def remove_leftovers(folder: str | os.PathLike[str], name: str) -> None:
-    """Remove the temporary files of saves that were killed; `name` is how the files' names begin."""
-    for form in FORMS:
-        for half in Path(folder).glob(f".{name}*-*{form}"):
-            half.unlink(missing_ok=True)
 
 
 def training_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:

@@ -102,6 +102,21 @@ def average_value(value: Tensor) -> Tensor:
     return value
 
 
+def largest(value: int, device: torch.device) -> int:
+    """Largest value of all processes."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def _average(tensors: list[Tensor]) -> None:
     if world_size() == 1 or not tensors:
         return

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 
+from mdcsrn import stopping
+from mdcsrn.engines.stop import stop_validation
 from mdcsrn.errors import MdcsrnError, OutputError, root_error
 
 
@@ -20,10 +23,15 @@ class Evaluator(SupervisedEvaluator):
 
         Raises:
             MdcsrnError: a volume, a checkpoint or an output is not usable; the file is named.
+            Stopped: Ctrl-C or a request to end.
         """
+        if not self.has_event_handler(stop_validation, Events.ITERATION_COMPLETED):
+            self.add_event_handler(Events.ITERATION_COMPLETED, stop_validation)
         try:
-            super().run(global_epoch)
+            with stopping.handled():
+                super().run(global_epoch)
         except Exception as error:
+            stopping.check()  # what failed may have failed because of a signal
             raise root_error(error) or _told(error) or error from error
 
 

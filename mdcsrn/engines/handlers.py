@@ -10,10 +10,10 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import remove_leftovers
 from mdcsrn.engines.schedule import Step
 from mdcsrn.engines.wgan_gp import WGANGPTrainer
 from mdcsrn.networks.weights import FORMS, save_weights
+from mdcsrn.scratch import sweep
 
 
 class WeightsSaver:
@@ -38,7 +38,7 @@ class WeightsSaver:
     def attach(self, trainer: WGANGPTrainer) -> None:
         """Write at the end of each epoch."""
         if distributed.rank() == 0:
-            trainer.add_event_handler(Events.STARTED, lambda: remove_leftovers(self.folder, "model"))
+            trainer.add_event_handler(Events.STARTED, lambda: sweep(self.folder))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, trainer: WGANGPTrainer) -> None:

@@ -11,8 +11,9 @@ from ignite.engine import Events
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import distributed
-from mdcsrn.engines.checkpoint import latest_training, remove_leftovers, save_training
+from mdcsrn.engines.checkpoint import latest_training, save_training
 from mdcsrn.errors import ConfigError
+from mdcsrn.scratch import sweep
 
 if TYPE_CHECKING:
     from mdcsrn.engines.wgan_gp import WGANGPTrainer
@@ -61,7 +62,7 @@ class TrainingCheckpoints:
     def resume(self, trainer: WGANGPTrainer) -> None:
         """Load the newest good checkpoint, where there is one."""
         if distributed.rank() == 0:
-            remove_leftovers(self.folder, "checkpoint_")
+            sweep(self.folder)
         found = latest_training(self.folder)
         if found is None:
             return
@@ -70,6 +71,7 @@ class TrainingCheckpoints:
         for name, part in self.stateful.items():
             part.load_state_dict(state["parts"][name])
         self.sampler.start = trainer.state.iteration
+        trainer.stop.validation_due = bool(state.get("validation_due", False))
         logger.info(f"Resuming from {path} at step {trainer.state.iteration}.")
 
     def attach(self, trainer: WGANGPTrainer) -> None:
@@ -81,8 +83,15 @@ class TrainingCheckpoints:
         if trainer.state.iteration % trainer.state.epoch_length:
             self.save(trainer)
 
-    def save(self, trainer: WGANGPTrainer) -> None:
-        """Write one checkpoint now; only the first process writes."""
+    def save(self, trainer: WGANGPTrainer, validated: bool = True) -> None:
+        """Write one checkpoint now; only the first process writes.
+
+        Args:
+            trainer: the run.
+            validated: False at the end of an epoch whose validation is still due.
+        """
         if distributed.rank() == 0:
             parts = {name: part.state_dict() for name, part in self.stateful.items()}
-            save_training(self.folder, trainer.state.iteration, {**trainer.training_state(), "parts": parts}, self.keep)
+            due = {} if validated else {"validation_due": True}
+            state = {**trainer.training_state(), "parts": parts, **due}
+            save_training(self.folder, trainer.state.iteration, state, self.keep)

@@ -38,6 +38,7 @@ class TrainingBoard:
     ) -> None:
         self.folder, self.evaluator, self.every, self.picture = folder, evaluator, every, picture
         self.writer: SummaryWriter | None = None
+        self._shown: tuple[np.ndarray, str] | None = None
 
     def attach(self, trainer: WGANGPTrainer) -> None:
         """Log at iterations and epochs; attach it after the validation handler."""
@@ -71,6 +72,10 @@ class TrainingBoard:
         assert self.writer is not None
         for name, value in self.evaluator.state.metrics.items():
             self.writer.add_scalar(f"validation/{name}", float(value), trainer.state.iteration)
+        if self._shown is not None:  # not before: a validation that is left is done again, at the same step
+            picture, form = self._shown
+            self.writer.add_image("validation/lr_sr_hr_error", picture, trainer.state.iteration, dataformats=form)
+            self._shown = None
         self.writer.flush()
 
     def _picture(self, evaluator: Engine, trainer: WGANGPTrainer) -> None:
@@ -80,8 +85,7 @@ class TrainingBoard:
         case = cast(list[dict[str, Tensor]], evaluator.state.output)[0]
         low, restored, reference = (case[key][0] for key in ("image", "pred", "label"))
         picture = self.picture(low, restored, reference)
-        form = "HW" if picture.ndim == 2 else "HWC"
-        self.writer.add_image("validation/lr_sr_hr_error", picture, trainer.state.iteration, dataformats=form)
+        self._shown = picture, "HW" if picture.ndim == 2 else "HWC"
 
     def _close(self, trainer: WGANGPTrainer, *_: object) -> None:
         if self.writer is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.engines import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +21,7 @@ from mdcsrn.engines import distributed
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
+from mdcsrn.engines.stop import StopAfterStep
 from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
 from mdcsrn.networks.precision import AUTO, PRECISIONS, autocast, check_precision, resolve_precision
@@ -118,26 +119,35 @@ class WGANGPTrainer(Trainer):
         self.checkpoints = checkpoints
         if checkpoints is not None:
             checkpoints.attach(self)  # after the handlers above: an epoch's checkpoint holds what they did
+        self.stop = StopAfterStep()
+        self.stop.attach(self)
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI's: data and epochs are the constructor's
         """Train to the end of the schedule; a run that a checkpoint says is complete returns at once.
 
         Raises:
             MdcsrnError: of the project's own kind, even where a data loader or MONAI wrapped it.
+            Stopped: after SIGTERM or Ctrl-C, with a checkpoint saved after the step; a second signal raises at once.
         """
-        if self.checkpoints is not None:
-            self.checkpoints.resume(self)
-        if self.state.iteration >= self.state.max_epochs * self.state.epoch_length:
-            self.logger.info(f"Nothing to do: {self.state.iteration} steps are done and the schedule has no more.")
-            return
         try:
-            super().run()
+            self.stop.run(self, self._train)
             return
         except Exception as error:
             ours = root_error(error)
             if ours is None:
                 raise
         raise _without_worker(ours)  # outside, so that no wrapper stands behind it
+
+    def _train(self) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.resume(self)
+        if self.state.iteration < self.state.max_epochs * self.state.epoch_length:
+            super().run()
+        elif self.stop.validation_due:
+            self.fire_event(Events.STARTED)
+            self.fire_event(Events.COMPLETED)
+        else:
+            self.logger.info(f"Nothing to do: {self.state.iteration} steps are done and the schedule has no more.")
 
     def _iteration(self, engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
         image, label = (self._to_device(batch[key]) for key in ("image", "label"))

@@ -25,6 +25,7 @@ from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.pick import Attempt, Choice
 from mdcsrn.networks import MDCSRN, load_weights
 from mdcsrn.processor import peak_gflops, usable_threads
+from mdcsrn.stopping import held
 
 WINDOW, OVERLAP = 64, 0.25  # of the baseline: MONAI's sliding window
 
@@ -104,9 +105,12 @@ def watch(command: list[str], environment: dict[str, str] | None = None) -> dict
         ``code``, ``stdout``, ``stderr``, ``wall_s``, and ``peak_gib``, which is None where the system does not say.
     """
     start, peak = time.perf_counter(), 0
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    process: subprocess.Popen[str] | None = None
+    try:
+        with held():  # else a signal may come when the process is there and this variable is not
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            )
         while True:
             # The kernel's own high-water mark: it is the process's alone, and it never falls.
             try:
@@ -120,6 +124,11 @@ def watch(command: list[str], environment: dict[str, str] | None = None) -> dict
                 break
             except subprocess.TimeoutExpired:
                 continue
+    except BaseException:  # an interruption: nobody would read what the process still finds out
+        if process is not None:
+            process.kill()
+            process.communicate()
+        raise
     return {
         "code": process.returncode,
         "stdout": stdout,

@@ -92,7 +92,7 @@ def test_a_result_whose_run_was_killed_before_its_record_blocks_no_later_run(
     mdcsrn: Callable, scan: Path, tmp_path: Path
 ) -> None:
     """Killed while its files were moved: the volume is in its place, the record still in the hidden folder."""
-    from mdcsrn.cases.staging import PREFIX
+    from mdcsrn.scratch import PREFIX
 
     output = tmp_path / "out" / "scan_sr.nii.gz"
     assert mdcsrn("predict", scan, "-o", output.parent).exit_code == 0

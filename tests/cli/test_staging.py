@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mdcsrn.cases.staging import PREFIX, staging, sweep
+from mdcsrn.cases.staging import staging
 from mdcsrn.errors import OutputError
+from mdcsrn.scratch import PREFIX, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """

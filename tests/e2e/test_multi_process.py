@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from mdcsrn.networks.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone"]
 KNOBS = {
     "network_def#blocks": 1, "network_def#units": 2, "network_def#growth": 4, "patch_size": 16, "batch_size": 4,
     "patches_per_volume": 4, "volumes_per_group": 2, "num_workers": 0, "voxel_steps": 5, "critic_warmup": 2,
@@ -89,7 +92,7 @@ def datalist(tmp_path_factory: pytest.TempPathFactory, make_head: Callable, save
 
 
 def launch(arguments: list[str], processes: int, seconds: int = 300) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [*LAUNCHER, f"--nproc_per_node={processes}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, *(launcher if processes > 1 else []), *arguments]
     return subprocess.run(
@@ -263,3 +266,37 @@ def test_an_error_in_one_process_ends_both(tmp_path: Path, datalist: Path) -> No
     done = launch(bundle_command(datalist, tmp_path / "out", batch_size=3), 2, seconds=120)
     assert done.returncode != 0
     assert "error: the global batch is shared evenly by the processes" in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to_all", [True, False])
+def test_asked_to_end_both_save_at_one_step_and_resume(tmp_path: Path, datalist: Path, to_all: bool) -> None:
+    """SIGTERM to the launcher, which passes it on, or to one of its processes alone."""
+    knobs = KNOBS | {"datalist": str(datalist), "checkpoint_every": 1}
+
+    def words(output: Path) -> list[str]:
+        options = [word for key, value in (knobs | {"output_dir": output}).items() for word in (f"--{key}", str(value))]
+        files = "['configs/train.yaml','configs/multi_gpu_train.yaml']"
+        return ["-m", "monai.bundle", "run", "training", "--config_file", files, *options]
+
+    done = launch(words(tmp_path / "whole"), 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    command = [sys.executable, *LAUNCHER, "--nproc_per_node=2", *words(tmp_path / "stopped")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=BUNDLE, env=environment, text=True, **silent)
+    while not training_checkpoints(tmp_path / "stopped" / "checkpoints"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(process.pid if to_all else int(children[-1]), signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0  # torchrun's own
+    assert said.count("terminated: a checkpoint of step") == 1, said[-3000:]
+    assert "exitcode  : 143" in said or to_all, said[-3000:]
+    done = launch(words(tmp_path / "stopped"), 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("model.pt", f"checkpoints/checkpoint_{STEPS:09d}.pt"):
+        one, other = (tensors(read(tmp_path / folder / name)) for folder in ("whole", "stopped"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), name

@@ -65,8 +65,10 @@ class Forks:
             server, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, arguments: Sequence[str], output: Path, moment: Moment | None = None) -> int:
-        """Run a command; kill -9 it as soon as `moment` is there. Returns the exit status, -9 when killed."""
+    def run(
+        self, arguments: Sequence[str], output: Path, moment: Moment | None = None, number: int = signal.SIGKILL
+    ) -> int:
+        """Run a command; send it a signal as soon as `moment` is there. Returns the exit status, -9 when killed."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         job = {"arguments": list(arguments), "folder": str(BUNDLE), "environment": {}, "seconds": 240, **self.streams}
@@ -76,7 +78,7 @@ class Forks:
             children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children")
             while not (pids := children.read_text().split()):
                 time.sleep(0.001)
-            wait_and_kill(int(pids[0]), moment, output, lambda: not children.read_text().split())
+            wait_and_kill(int(pids[0]), moment, output, lambda: not children.read_text().split(), number)
         return int(json.loads(self.server.stdout.readline())[0])
 
     @property
@@ -84,10 +86,12 @@ class Forks:
         return Path(self.streams["stderr"]).read_text()[-3000:]
 
 
-def wait_and_kill(pid: int, moment: Moment, output: Path, ended: Callable[[], bool]) -> None:
+def wait_and_kill(
+    pid: int, moment: Moment, output: Path, ended: Callable[[], bool], number: int = signal.SIGKILL
+) -> None:
     while not ended():
         if moment(output):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
             return
         time.sleep(0.0005)
 
@@ -175,7 +179,7 @@ def test_killed_runs_end_bitwise_equal(
     knobs = {"precision": precision, "num_workers": workers}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert forks.run(command(datalist, whole, **knobs), whole) == 0, forks.errors
-    moments = [begun, saving("checkpoints/.checkpoint_*", 2), saving(".model*", 8), reached(20, 0.05)]
+    moments = [begun, saving("checkpoints/.mdcsrn-*/*.pt", 2), saving(".mdcsrn-*/model*", 8), reached(20, 0.05)]
     statuses = [forks.run(command(datalist, killed, **knobs), killed, moment) for moment in moments]
     while statuses[-1] != 0:
         assert statuses[-1] == -signal.SIGKILL, forks.errors
@@ -185,6 +189,25 @@ def test_killed_runs_end_bitwise_equal(
     before = {p: p.read_bytes() for p in killed.rglob("*") if p.is_file()}
     assert forks.run(command(datalist, killed, **knobs), killed) == 0  # a complete run has nothing to do
     assert before == {p: p.read_bytes() for p in killed.rglob("*") if p.is_file()}
+
+
+def test_signals_save_a_checkpoint_and_the_rest_is_bitwise_equal(tmp_path: Path, datalist: Path, forks: Forks) -> None:
+    """`python -m monai.bundle run training` with a loader worker, asked to end twice, with regular checkpoints off."""
+    knobs = {"num_workers": 1, "checkpoint_every": 1000}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert forks.run(command(datalist, whole, **knobs), whole) == 0, forks.errors
+    for number, word, after in (
+        (signal.SIGTERM, "terminated", begun),
+        (signal.SIGINT, "interrupted", reached(7, 0.02)),
+    ):
+        assert forks.run(command(datalist, stopped, **knobs), stopped, after, number) == 128 + number, forks.errors
+        newest = training_checkpoints(stopped / "checkpoints")[-1]
+        step = int(newest.stem.split("_")[1])
+        assert forks.errors.endswith(f"{word}: a checkpoint of step {step} is saved; the same command resumes\n")
+        assert "Traceback" not in forks.errors
+        assert not list(stopped.rglob(".*"))
+    assert forks.run(command(datalist, stopped, **knobs), stopped) == 0, forks.errors
+    assert_same_run(whole, stopped)
 
 
 @pytest.mark.long
@@ -210,7 +233,7 @@ def test_real_commands_killed_at_random(tmp_path: Path, datalist: Path, seed: in
         done = [int(p.stem.split("_")[1]) for p in training_checkpoints(killed / "checkpoints")]
         moment = reached((done[-1] if done else 0) + draw.choice((2, 4)), draw.uniform(0, pace))
         if draw.random() < 0.3:
-            moment = saving("checkpoints/.checkpoint_*", (done[-1] if done else 0))
+            moment = saving("checkpoints/.mdcsrn-*/*.pt", (done[-1] if done else 0))
         wait_and_kill(process.pid, moment, killed, lambda process=process: process.poll() is not None)
         status = process.wait(timeout=240)
         assert status in (0, -signal.SIGKILL)

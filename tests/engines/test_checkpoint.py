@@ -174,8 +174,10 @@ def test_a_checkpoint_with_a_part_missing_or_wrong(run: Callable, tmp_path: Path
 
 def test_leftovers_of_a_killed_save_are_removed(run: Callable, tmp_path: Path) -> None:
     run(steps=2)
-    leftover = tmp_path / "run" / ".checkpoint_000000003-abc123.pt"
-    leftover.write_bytes(b"half")
+    leftover = tmp_path / "run" / ".mdcsrn-abc123"
+    leftover.mkdir()
+    (leftover / ".mdcsrn.lock").touch()
+    (leftover / "checkpoint_000000003.pt").write_bytes(b"half")
     run(steps=4)
     assert not leftover.exists()
     assert len(training_checkpoints(tmp_path / "run")) == 3

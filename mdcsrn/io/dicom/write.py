@@ -6,8 +6,6 @@ import contextlib
 import copy
 import datetime
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,6 @@ from numpy.typing import NDArray
 from pydicom.valuerep import format_number_as_ds
 
 from mdcsrn.errors import ConfigError, GeometryError, OutputError
-from mdcsrn.files import hidden_prefix
 from mdcsrn.io.dicom.derived import source_images, template
 from mdcsrn.io.dicom.header import FrameTags, identity_of, quiet
 from mdcsrn.io.dicom.naming import WITHOUT, label_of
@@ -27,6 +24,7 @@ from mdcsrn.io.dicom.series import DicomSeries, Frame
 from mdcsrn.io.dicom.stack import LPS_TO_RAS
 from mdcsrn.io.dicom.store import SlopeChoice, Storage, storage
 from mdcsrn.io.volume import Volume
+from mdcsrn.scratch import scratch, sweep
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -186,23 +184,18 @@ def _decimal(value: float) -> str:
 @contextlib.contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place when all is written."""
-    temporary: Path | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=hidden_prefix(folder), dir=folder.parent))
-        yield temporary
-        for path in sorted(temporary.iterdir()):
-            with open(path, "rb") as stream:
-                os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        os.replace(temporary, folder)  # an empty folder is replaced, one that filled meanwhile is not
+        sweep(folder.parent)
+        with scratch(folder.parent) as hidden:
+            temporary = hidden / folder.name
+            temporary.mkdir()
+            yield temporary
+            for path in sorted(temporary.iterdir()):
+                with open(path, "rb") as stream:
+                    os.fsync(stream.fileno())
+            os.replace(temporary, folder)  # an empty folder is replaced, one that filled meanwhile is not
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(
             f"cannot write a DICOM series to {folder}", got=reason, remedy="choose a writable folder with free space"
         ) from error
-    finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)

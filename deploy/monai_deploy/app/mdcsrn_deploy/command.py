@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from monai.deploy.core.arg_parser import set_up_logging
 
 from mdcsrn.cases.staging import staging
 from mdcsrn.cli.plain_errors import PlainErrors
-from mdcsrn.errors import INTERRUPTED, DataError
+from mdcsrn.errors import DataError
 from mdcsrn_deploy.application import SuperResolutionApp
 from mdcsrn_deploy.rules import read_rules
 from mdcsrn_deploy.settings import (
@@ -56,11 +55,7 @@ def run(settings: Settings) -> None:
 def _callback(ctx: click.Context, **values: Any) -> None:
     level = values.get("log_level")
     set_up_logging(level.upper() if level else None)
-    try:
-        run(settings_of(ctx))
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing was written", err=True)
-        sys.exit(INTERRUPTED)
+    run(settings_of(ctx))
 
 
 main = AppCommand(
