@@ -77,12 +77,12 @@ def _target(source: Path, case: Case, output: Path | None) -> Path:
 
 def _names_file(output: Path) -> bool:
     """True where `output` is meant as a file: a NIfTI name, or another ending of an image, which is refused."""
-    from mdcsrn.io import is_nifti_name
+    from mdcsrn.io import is_standard_name
     from mdcsrn.io.formats import is_image_name
 
     if output.is_dir():
         return False
-    if is_nifti_name(output):
+    if is_standard_name(output):
         return True
     if output.is_file() or is_image_name(output):
         raise OutputError(f"cannot write {output}: not a NIfTI name", allowed=".nii or .nii.gz, or a folder")

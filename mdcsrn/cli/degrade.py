@@ -55,7 +55,7 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
     affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, image.shape).numpy()
     result = volume.replace(image.numpy(), affine)
     with atomic_path(output) as temporary:
-        write_volume(result, temporary, like=source)
+        write_volume(result, temporary)
         record = {
             "software": f"mdcsrn {mdcsrn.__version__}",
             "degradation": spec.to_dict(),

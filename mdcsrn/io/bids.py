@@ -14,7 +14,7 @@ from urllib.parse import quote
 import mdcsrn
 from mdcsrn.errors import DataError, MdcsrnError, OutputError
 from mdcsrn.files import atomic_write_text
-from mdcsrn.io.nifti import is_nifti_name, nifti_stem
+from mdcsrn.io.names import is_standard_name, nifti_stem
 from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.sidecar import DESCRIPTION, parse_name, scan_facts
 
@@ -97,7 +97,7 @@ def find_bids(
         if not wanted:
             places.append(subject)
     files = [file for place in places if (place / "anat").is_dir() for file in _entries(place / "anat")]
-    files = sorted(file for file in files if is_nifti_name(file) and parse_name(file).suffix in suffixes)
+    files = sorted(file for file in files if is_standard_name(file) and parse_name(file).suffix in suffixes)
     images = [_image(file, base, files) for file in files if parse_name(file).entities.get("part") in MAGNITUDE]
     unique = {image.name: image for image in images}
     if not unique:
