@@ -19,7 +19,7 @@ from mdcsrn.io.volume import Header, check_affine
 
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 SMALLEST_HEADER = 348
-UNITS = {0: ("unknown", 1.0), 1: ("metres", 1e3), 2: ("millimetres", 1.0), 3: ("micrometres", 1e-3)}
+UNITS = {0: ("unknown", 1.0), 1: ("metres", 1e3), 2: ("mm", 1.0), 3: ("microns", 1e-3)}
 LARGEST_CODE = 5  # of sform and qform
 # NIfTI-2 marks its header with line ends; a transfer in text mode turns them into these, and damages voxels too.
 TEXT_MODE = (b"\r\r\n\x1a", b"\n\x1a\n", b"\r\x1a\r")

@@ -28,6 +28,7 @@ from mdcsrn.io.unpack import CHUNK
 from mdcsrn.io.volume import Header
 
 EXTENSION_LIMIT = 1 << 20  # bytes of extensions that are looked at; none is used
+FEW = 8  # extensions whose end is tried as the beginning of the voxels
 PLANES = 16  # scaled at once, so that only so many need float64
 
 
@@ -44,6 +45,25 @@ class _Place:
     begin: int
     exact: bool = False
     warning: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was read at a place.
+
+    Attributes:
+        raw: bytes of the voxels; None where the file ends before the last of them.
+        left: bytes behind the last voxel.
+        before: first bytes of the file, at most up to the first voxel.
+        end: bytes read.
+        warnings: what is odd about the packing.
+    """
+
+    raw: NDArray[np.uint8] | None
+    left: int
+    before: bytes
+    end: int
+    warnings: tuple[str, ...]
 
 
 def read_voxels(
@@ -66,26 +86,48 @@ def read_voxels(
     """
     count, size = math.prod(facts.shape), facts.dtype.itemsize
     due = count * size
-    short: tuple[int, int] = (0, due)
+    longest = _Found(None, 0, b"", 0, ())
     for place in _places(source, header, first, due):
-        check_claim(place.begin + due, source)
-        check_packing(source, place.begin + due, (count, size), labels)
-        with open_bytes(source) as stream:
-            before, skipped = _skip(stream, place.begin)
-            raw = np.empty(due, np.uint8)
-            got = read_into(stream, raw)
-            left = read_to_end(stream, source)
-            packing = surplus(stream)
-        short = max(short, (skipped + got, place.begin + due))
-        if got == due and not (place.exact and left):
-            _check_bits(header, facts, left)
-            slope, intercept, odd = scaling(header)
-            warnings = [place.warning] if place.warning else []
-            warnings += [*packing, *odd, *extension_warnings(before, first)]
-            warnings += [f"{left} bytes follow the last voxel: left out"] if left else []
-            values = raw.view(facts.dtype).reshape(facts.shape, order="F")
-            return _scaled(values, slope, intercept), warnings
-    raise truncated(source, *short, "a NIfTI")
+        found = _read_at(source, place.begin, (count, size), labels)
+        if found.raw is not None and not (place.exact and found.left):
+            break
+        longest = max(longest, found, key=lambda one: one.end)
+    else:
+        raise truncated(source, longest.end, due, "a NIfTI")
+    behind = _behind(source, first, place.begin, found.left) if first and found.left else None
+    if behind is not None:
+        text = f"vox_offset {place.begin} lies within the header's extensions: {behind} is taken, behind them"
+        place, found = _Place(behind, warning=text), _read_at(source, behind, (count, size), labels)
+    assert found.raw is not None
+    _check_bits(header, facts, found.left)
+    slope, intercept, odd = scaling(header)
+    warnings = [*([place.warning] if place.warning else []), *found.warnings, *odd]
+    warnings += extension_warnings(found.before, first)
+    warnings += [f"{found.left} bytes follow the last voxel: left out"] if found.left else []
+    values = found.raw.view(facts.dtype).reshape(facts.shape, order="F")
+    return _scaled(values, slope, intercept), warnings
+
+
+def _read_at(source: Path, begin: int, voxels: tuple[int, int], labels: bool) -> _Found:
+    """Read voxels, their number and size given, from a byte on, and run to the end of the file."""
+    due = voxels[0] * voxels[1]
+    check_claim(begin + due, source)
+    check_packing(source, begin + due, voxels, labels)
+    with open_bytes(source) as stream:
+        before, skipped = _skip(stream, begin)
+        raw = np.empty(due, np.uint8)
+        got = read_into(stream, raw)
+        left = read_to_end(stream, source)
+        return _Found(raw if got == due else None, left, before, skipped + got, surplus(stream))
+
+
+def _behind(source: Path, first: int, begin: int, left: int) -> int | None:
+    """End of the extension that a vox_offset lies in, where the file has room for the voxels behind it."""
+    ends = _extension_ends(source, first)
+    if begin in ends:
+        return None
+    room = [end for end in ends if begin < end <= begin + left]
+    return begin + left if begin + left in room else min(room, default=None)
 
 
 def extension_warnings(head: bytes, first: int) -> list[str]:
@@ -109,24 +151,28 @@ def _places(source: Path, header: Any, first: int, due: int) -> Iterator[_Place]
         fraction = "" if stated == int(stated) else f"vox_offset {stated:g} is no whole number: {int(stated)} is taken"
         yield _Place(int(stated), warning=fraction)
     text, length = f"vox_offset {stated:g} cannot be right: ", ", where the file's length puts it"
-    behind = _behind_extensions(source, first) if first else None
-    if sound and stated != first and stated != behind:
-        yield _Place(first, True, f"{text}{first} is taken{length}")
+    ends = _extension_ends(source, first) if first else []
     if sound:
+        ends = [first, *ends[:FEW]]
+    exact = [n for n in ends[: FEW + 1] if can_hold(source, n + due)]
+    yield from (_Place(n, True, f"{text}{n} is taken{length}") for n in exact)
+    if sound:
+        check_claim(int(stated) + due, source)
         return
-    if behind is not None and can_hold(source, behind + due):
-        yield _Place(behind, warning=f"{text}{behind} is taken, behind the extensions")
-    yield _Place(first, warning=f"{text}{first} is taken")
-    if first:  # a writer that left out the four bytes of flags as well
+    if exact:
+        yield _Place(exact[0], warning=f"{text}{exact[0]} is taken, behind the first extension")
+    if can_hold(source, first + due):
+        yield _Place(first, warning=f"{text}{first} is taken")
+    if first and can_hold(source, first - 4 + due):  # a writer that left out the four bytes of flags as well
         yield _Place(first - 4, True, f"{text}{first - 4} is taken{length}")
+    check_claim(first + due, source)
 
 
-def _behind_extensions(source: Path, first: int) -> int | None:
-    """Byte behind the extensions of a header, as their own sizes say; None where there are none, or none is sound."""
+def _extension_ends(source: Path, first: int) -> list[int]:
+    """Ends of a header's extensions, as their own sizes say; none where the header has none, or none is sound."""
     with open_bytes(source) as stream:
         head = read_exactly(stream, EXTENSION_LIMIT, source, at_least=0)
-    ends = _chain(head, first) if len(head) > first and head[first - 4] else []
-    return ends[-1] if ends else None
+    return _chain(head, first) if len(head) > first and head[first - 4] else []
 
 
 def _chain(head: bytes, first: int) -> list[int]:
