@@ -13,6 +13,7 @@ POINTER_BYTES = 32 << 10  # git-annex: a pointer file is never larger
 START = 300  # bytes of a pointer that tell what it is
 # An unlocked file that was not fetched; or a link that was checked out as text, where a system knows no links.
 ANNEX = re.compile(rb"/annex/objects/|(?:\.{1,2}/)*\.git/(?:modules/\S*/)?annex/objects/")
+SUBMODULE = re.compile(r"^\s*path\s*=\s*(.*?)\s*$", re.MULTILINE)
 LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/")
 
 
@@ -23,10 +24,12 @@ def unfetched(path: str | os.PathLike[str]) -> DataError | None:
         path: any path.
 
     Returns:
-        An error for a link whose target is not there, a pointer file of git-annex or a pointer file of Git LFS; None
-        for everything else, also for what does not exist at all.
+        An error for a link whose target is not there, a pointer file of git-annex or of Git LFS, and the empty folder
+        of a dataset within a dataset; None for everything else, also for what does not exist at all.
     """
     file = Path(path)
+    if file.is_dir():
+        return _dataset_within(file)
     if os.path.islink(file) and not os.path.exists(file):
         if "annex/objects/" in os.path.realpath(file).replace("\\", "/"):
             return _annex(file, "a git-annex link without content")
@@ -61,6 +64,25 @@ def check_fetched(path: str | os.PathLike[str]) -> None:
         raise error
 
 
+def _dataset_within(folder: Path) -> DataError | None:
+    """The error of an empty folder that stands for another dataset (a submodule)."""
+    try:
+        if any(folder.iterdir()):
+            return None
+        root = _repository(folder)
+        listed = SUBMODULE.findall((root / ".gitmodules").read_text(encoding="utf-8")) if root else []
+    except (OSError, UnicodeDecodeError):  # closed to us, or without datasets within
+        return None
+    if root is None or Path(os.path.abspath(folder)).relative_to(root).as_posix() not in listed:
+        return None
+    command = f"datalad get {shlex.quote(str(folder))}"
+    return DataError(f"{folder} was not fetched: it is a dataset within a dataset", remedy=f"fetch it: `{command}`")
+
+
+def _repository(path: Path) -> Path | None:
+    return next((folder for folder in Path(os.path.abspath(path)).parents if (folder / ".git").exists()), None)
+
+
 def _annex(file: Path, what: str) -> DataError:
     within, name = _command_place(file)
     commands = f"`datalad get {shlex.quote(str(file))}` or `git {within}annex get {name}`"
@@ -69,11 +91,9 @@ def _annex(file: Path, what: str) -> DataError:
 
 def _command_place(file: Path) -> tuple[str, str]:
     """Option and path for a git command about a file: ``-C ROOT`` where the user stands outside the repository."""
-    absolute = Path(os.path.abspath(file))
-    root = next((folder for folder in absolute.parents if (folder / ".git").exists()), None)
-    here = Path.cwd()
+    absolute, root = Path(os.path.abspath(file)), _repository(file)
     if root is None:
         return "", shlex.quote(str(file))
-    if here == root:
+    if Path.cwd() == root:
         return "", shlex.quote(absolute.relative_to(root).as_posix())
     return f"-C {shlex.quote(str(root))} ", shlex.quote(absolute.relative_to(root).as_posix())

@@ -182,9 +182,7 @@ def _place(header: Any, shape: tuple[int, ...], source: Path) -> tuple[NDArray[n
     return affine, forms, warnings
 
 
-def _sound(
-    stated: dict[str, NDArray[np.float64]], source: Path
-) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+def _sound(stated: dict[str, NDArray[np.float64]], source: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     """Those of the forms that can be used, and a warning for each of the others; the sform comes first.
 
     Raises:
@@ -223,7 +221,8 @@ def _zooms(header: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], st
     zooms, lone = np.abs(stated), np.array([n == 1 for n in (*shape, 1, 1)[:3]])
     none = lone & ~(np.isfinite(zooms) & (zooms > 0))
     zooms[none] = 1
-    problems = [*(["negative"] if (stated < 0).any() else []), *(["none on an axis of one slice"] if none.any() else [])]
+    problems = ["negative"] if (stated < 0).any() else []
+    problems += ["none on an axis of one slice"] if none.any() else []
     return zooms, f"the voxel size is {' and '.join(problems)}: its amount, or 1, is taken" if problems else ""
 
 

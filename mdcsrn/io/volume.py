@@ -107,7 +107,8 @@ class Volume:
             return dataclasses.replace(self, array=array)
         forms = self.forms
         if forms is not None and not np.array_equal(affine, self.affine):
-            forms = forms.moved(np.linalg.solve(self.affine, np.asarray(affine, dtype=np.float64)))
+            change: NDArray[np.float64] = np.linalg.solve(self.affine, affine).astype(np.float64)
+            forms = forms.moved(change)
         return dataclasses.replace(self, array=array, affine=affine, forms=forms)
 
 

@@ -1,4 +1,4 @@
-"""A MONAI image writer whose NIfTI files are whole or not there at all, and say what the header of their source said."""
+"""A MONAI image writer whose NIfTI files are whole or not there at all, with the forms of their source."""
 
 from __future__ import annotations
 
