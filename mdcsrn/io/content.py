@@ -27,7 +27,7 @@ LARGE = 1 << 28
 LARGE_LABELS = 1 << 29
 RATIO = 400
 # Above these a packed file is run through once, nothing kept, before its voxels get memory.
-SURVEYED_BYTES, SURVEYED_RATIO = 1 << 26, 50
+SURVEYED_BYTES, SURVEYED_RATIO = 1 << 25, 50
 SURPLUS = 1 << 24  # bytes of a packed stream behind the last voxel; what goes on beyond them contradicts its header
 # What the system says, and what the user can do about it; the order is that of isinstance.
 REMEDIES = (
@@ -197,7 +197,7 @@ def check_packing(
             allowed=f"{RATIO} to 1 above {LARGE // 4} voxels",
             remedy="unpack it yourself where you trust it",
         )
-    if total <= SURVEYED_BYTES or total <= SURVEYED_RATIO * disk:
+    if max(total, 4 * count) <= SURVEYED_BYTES or total <= SURVEYED_RATIO * disk:
         return
     with opened() if opened is not None else open_bytes(source) as stream:
         same = _survey(stream, source, total, (total - count * size, size))

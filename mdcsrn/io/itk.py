@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -56,11 +58,12 @@ LENGTHS = {b"mm": 1.0, b"millimeter": 1.0, b"millimeters": 1.0, b"cm": 10.0, b"m
 
 def is_nrrd(start: bytes) -> bool:
     """True for the first bytes of a NRRD file or its detached header."""
-    return start.startswith(b"NRRD000")
+    return start.removeprefix(codecs.BOM_UTF8).startswith(b"NRRD000")
 
 
 def is_metaimage(start: bytes) -> bool:
     """True for the first bytes of a MetaImage file: text of ``Key = value`` that begins as ITK and Slicer write it."""
+    start = start.removeprefix(codecs.BOM_UTF8)
     return re.match(rb"\s*(ObjectType|NDims|Comment)\s*=", start) is not None and b"NDims" in start
 
 
@@ -89,25 +92,41 @@ def read_itk(
         text = _header_text(source)
         data = _data_file(text, source)
         _check_text(text, source)
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO(FORMATS[kind])
-        reader.SetFileName(str(source))
-        with _silence():
-            reader.ReadImageInformation()
-        facts = _facts(reader, sitk, text, source, data)
-        if not voxels:
-            return facts
-        shape = volume_shape(facts.shape, source)
-        _check_packing(text, source, data, facts, allow_constant)
-        with _silence(), np.errstate(all="ignore"):
-            image = reader.Execute()
-            array = sitk.GetArrayViewFromImage(image).T.reshape(shape).astype(np.float32, order="C")
+        with _without_mark(source, data, text) as file:
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO(FORMATS[kind])
+            reader.SetFileName(str(file))
+            with _silence():
+                reader.ReadImageInformation()
+            facts = _facts(reader, sitk, text, source, data)
+            if not voxels:
+                return facts
+            shape = volume_shape(facts.shape, source)
+            _check_packing(text, source, data, facts, allow_constant)
+            with _silence(), np.errstate(all="ignore"):
+                image = reader.Execute()
+                array = sitk.GetArrayViewFromImage(image).T.reshape(shape).astype(np.float32, order="C")
     return checked_volume(array, facts, allow_constant, nonfinite)
 
 
 def voxel_file(source: Path) -> Path:
     """The file that holds the voxels of a NRRD or MetaImage header: most often itself."""
     return _data_file(_header_text(source), source)
+
+
+@contextlib.contextmanager
+def _without_mark(source: Path, data: Path, text: bytes) -> Iterator[Path]:
+    """The header for ITK: where an editor put a byte-order mark before it, a copy that has none."""
+    with open(source, "rb") as stream:
+        marked = stream.read(3) == codecs.BOM_UTF8 and data != source
+    if not marked:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="mdcsrn-") as folder:
+        plain, match = Path(folder) / source.name, DATA_FILE.search(text)
+        assert match is not None  # else the header's own file is the one with the voxels
+        plain.write_bytes(text[: match.start(1)] + os.fsencode(data.resolve()) + text[match.end(1) :] + b"\n")
+        yield plain
 
 
 @contextlib.contextmanager
@@ -218,7 +237,7 @@ def _header_text(source: Path) -> bytes:
     """Header as text: to the empty line of a NRRD file, to the data line of a MetaImage."""
     read_start(source)  # refuses what cannot be opened
     with open(source, "rb") as stream:
-        content = stream.read(HEADER_LIMIT)
+        content = stream.read(HEADER_LIMIT).removeprefix(codecs.BOM_UTF8)
     if is_nrrd(content):
         return re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]
     match = DATA_FILE.search(content)

@@ -19,12 +19,10 @@ from mdcsrn.io.volume import Header, check_affine
 
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 SMALLEST_HEADER = 348
-UNITS = {0: ("unknown", 1.0), 1: ("metres", 1e3), 2: ("mm", 1.0), 3: ("microns", 1e-3)}
+UNITS = {0: ("unknown", 1.0), 1: ("meter", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}
 LARGEST_CODE = 5  # of sform and qform
 # NIfTI-2 marks its header with line ends; a transfer in text mode turns them into these, and damages voxels too.
 TEXT_MODE = (b"\r\r\n\x1a", b"\n\x1a\n", b"\r\x1a\r")
-# nibabel's findings that are judged here, in our words, or that mean nothing for reading.
-JUDGED_HERE = ("vox offset", "magic", "EOL", "pixdim[1", "sform_code", "qform_code", "data code", "no valid datatype")
 KEPT = ("descrip", "dim_info", "intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
 
 
@@ -85,8 +83,7 @@ def header_facts(header: Any, start: bytes, source: Path) -> Header:
     dtype = _dtype(header, source)
     with np.errstate(all="ignore"):
         affine, forms, warnings = _place(header, shape, source)
-    problems = type(header).diagnose_binaryblock(start[: header.template_dtype.itemsize])
-    warnings += [line for line in problems.splitlines() if line and not line.startswith(JUDGED_HERE)]
+    warnings += _other_oddities(header)
     mark = start[8:12] == b"\r\n\x1a\n" if magic_of(start).endswith("2") else start[347:348] == b"\0"
     if not mark:
         warnings.append("the mark of the format (magic) is not quite that of the standard")
@@ -133,6 +130,16 @@ def scaling(header: Any) -> tuple[float, float, list[str]]:
     if not np.isfinite(intercept):
         return slope, 0.0, ["the intercept is not finite: 0 is taken"]
     return slope, intercept, []
+
+
+def _other_oddities(header: Any) -> list[str]:
+    """What nibabel finds odd in the fields that are not judged here."""
+    judged = header.copy()
+    judged["magic"], judged["vox_offset"] = judged.single_magic, judged.single_vox_offset
+    judged["sform_code"], judged["qform_code"], judged["pixdim"][1:4] = 0, 0, 1
+    if "eol_check" in judged.keys():
+        judged["eol_check"] = (13, 10, 26, 10)
+    return type(judged).diagnose_binaryblock(judged.binaryblock, judged.endianness).splitlines()
 
 
 def _dtype(header: Any, source: Path) -> np.dtype:

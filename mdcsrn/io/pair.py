@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.errors import DataError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.io.content import open_bytes, read_exactly, reading
 from mdcsrn.io.names import image_stem
 from mdcsrn.io.nifti import checked_volume
@@ -53,6 +54,7 @@ def read_pair(source: Path, allow_constant: bool, nonfinite: NonFinite) -> Volum
     """Read a pair, given by either file; arguments and errors as for :func:`mdcsrn.io.formats.read_image`."""
     facts, header = _read_header(source)
     voxels = voxels_of_pair(header_of_pair(source))
+    check_fetched(voxels)
     with reading(voxels, "NIfTI"):
         volume_shape(facts.shape, source)
         array, warnings = read_voxels(voxels, header, facts, 0, allow_constant)

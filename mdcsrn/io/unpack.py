@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 CHUNK = 1 << 20
-# Bytes fed at once. zlib and bz2 bound their output; a Zstandard block of 4 bytes gives up to 128 KiB, so 1 KiB gives
-# 32 MiB at most.
-FEED = {"gzip": CHUNK, "zlib": CHUNK, "bzip2": CHUNK, "zstandard": 1 << 10}
+# Bytes fed at once. zlib and bz2 bound their output; a Zstandard block of 4 bytes gives up to 128 KiB, so 512
+# give 16 MiB at most.
+FEED = {"gzip": CHUNK, "zlib": CHUNK, "bzip2": CHUNK, "zstandard": 1 << 9}
 MARKS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)"),
