@@ -137,7 +137,7 @@ def _other_oddities(header: Any) -> list[str]:
     judged = header.copy()
     judged["magic"], judged["vox_offset"] = judged.single_magic, judged.single_vox_offset
     judged["sform_code"], judged["qform_code"], judged["pixdim"][1:4] = 0, 0, 1
-    if "eol_check" in judged.keys():
+    if "eol_check" in judged.template_dtype.names:
         judged["eol_check"] = (13, 10, 26, 10)
     return type(judged).diagnose_binaryblock(judged.binaryblock, judged.endianness).splitlines()
 

@@ -1,4 +1,4 @@
-"""Small files that would unpack to much more than their header promises, or promise what no image has: refused early."""
+"""Small files that would unpack to more than their header promises, or promise what no image has: refused early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header fields without bearing on voxels or places: whatever they hold, the volume is the same, and position is safe."""
+"""Header fields without bearing on voxels or places: whatever they hold, the volume is the same."""
 
 from __future__ import annotations
 

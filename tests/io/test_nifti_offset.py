@@ -1,4 +1,4 @@
-"""Where voxels begin: every vox_offset that a writer left unset or wrong, in one file or a pair, with extensions or not."""
+"""Where voxels begin: every vox_offset that a writer left unset or wrong, with extensions or without."""
 
 from __future__ import annotations
 
