@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.errors import ConfigError, OutputError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.scratch import scratch, sweep
 
 
@@ -82,7 +83,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
     Raises:
         OSError: the file cannot be read.
+        DataError: its content was not fetched (DataLad, git-annex, Git LFS).
     """
+    check_fetched(path)
     data = Path(path).read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", errors="replace")
@@ -103,7 +106,7 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     import yaml  # JSON is a subset of YAML: one reader for both; imported late to keep `import mdcsrn` cheap
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {path}", got=str(error)) from error
     if not isinstance(content, dict):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mdcsrn.errors import CheckpointError
-from mdcsrn.files import atomic_write_text, sha256
+from mdcsrn.files import atomic_write_text, read_text, sha256
 
 HASHES = "sha256.txt"
 SUFFIXES = (".pt", ".safetensors")
@@ -39,7 +39,7 @@ def read_hashes(folder: str | os.PathLike[str]) -> dict[str, str]:
     if not source.is_file():
         return {}
     try:
-        lines = [line.split(maxsplit=1) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split(maxsplit=1) for line in read_text(source).splitlines() if line.strip()]
         return {name.removeprefix("*"): digest.lower() for digest, name in lines}
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise CheckpointError(

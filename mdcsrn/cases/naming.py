@@ -20,12 +20,12 @@ def names_volume(output: Path) -> bool:
     Raises:
         OutputError: an existing file, or the ending of an image, that is not a NIfTI name.
     """
-    from mdcsrn.io import is_nifti_name
+    from mdcsrn.io import is_standard_name
     from mdcsrn.io.formats import is_image_name
 
     if isinstance(output, FolderPath) or os.path.isdir(output):
         return False
-    if is_nifti_name(output):
+    if is_standard_name(output):
         return True
     if os.path.isfile(output) or is_image_name(output):
         raise OutputError(f"cannot write {output}: not a NIfTI name", allowed=".nii or .nii.gz, or a folder")

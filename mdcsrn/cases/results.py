@@ -100,11 +100,10 @@ def write_result(
     Raises:
         OutputError: a file cannot be written; nothing new is left.
     """
-    like = scan.files[0] if scan.kind == "nifti" and scan.files else None
     names: list[str] = []
 
     def put(volume: Volume, path: Path, dtype: np.dtype) -> Written:
-        write_volume(volume, made.volumes.path(path.name), like=like, dtype=dtype)
+        write_volume(volume, made.volumes.path(path.name), dtype=dtype)
         names.append(path.name)
         return Written(path, sha256(made.volumes.path(path.name)))
 
@@ -150,7 +149,7 @@ def _put_labels(
     """Label map on the result's grid, in its own integer type."""
     from mdcsrn.inference.labels import carry_labels
 
-    carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape)
+    carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape, prediction.volume.forms)
     kept = labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
     return put(carried, place, kept)
 

@@ -66,7 +66,7 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
     result = volume.replace(image.numpy(), affine)
     with staging(output.parent) as made:
         temporary = made.path(output.name)
-        write_volume(result, temporary, like=source)
+        write_volume(result, temporary)
         record = {
             "software": f"mdcsrn {mdcsrn.__version__}",
             "degradation": spec.to_dict(),

@@ -11,6 +11,7 @@ import click
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import by_topic
 from mdcsrn.errors import DataError, GeometryError, MdcsrnError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path
     from mdcsrn.io import nifti_stem
 
     for path in (prediction, reference):
+        check_fetched(path)
         if not path.exists():
             raise DataError(f"no such file or folder: {path}", remedy="check the path")
     if prediction.is_dir() != reference.is_dir():
@@ -151,9 +153,9 @@ def check_same_grid(volume: Volume, reference: Volume, path: Path, reference_pat
 def _volumes_in(folder: Path) -> dict[str, Path]:
     from mdcsrn.io import is_nifti_name, nifti_stem
 
-    files = sorted(path for path in folder.iterdir() if path.is_file() and is_nifti_name(path))
+    files = sorted(path for path in folder.iterdir() if not path.is_dir() and is_nifti_name(path))
     if not files:
-        raise DataError(f"no NIfTI file in {folder}", allowed=".nii, .nii.gz")
+        raise DataError(f"no NIfTI file in {folder}", allowed=".nii, .nii.gz, .nii.zst, .nii.bz2")
     named: dict[str, Path] = {}
     for path in files:
         if nifti_stem(path) in named:

@@ -12,7 +12,8 @@ from typing import Any
 
 from mdcsrn.data.split import SubjectsTable, assign, check_disjoint, subject_of
 from mdcsrn.errors import DataError
-from mdcsrn.files import atomic_write_text
+from mdcsrn.fetched import check_fetched
+from mdcsrn.files import atomic_write_text, read_text
 from mdcsrn.io import is_nifti_name
 
 SECTIONS = ("training", "validation", "evaluation", "test")
@@ -55,6 +56,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         DataError: no such folder, or it holds no NIfTI file.
     """
     root = Path(folder)
+    check_fetched(root)
     if not root.is_dir():
         raise DataError(f"no such folder: {root}", remedy="check the path")
     found: list[Path] = []
@@ -215,7 +217,7 @@ def repeats(entries: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _read_json(source: Path) -> dict[str, Any]:
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
+        content = json.loads(read_text(source))
     except FileNotFoundError as error:
         raise DataError(f"no such datalist: {source}", remedy="make one with `mdcsrn data folder`") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

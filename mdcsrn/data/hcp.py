@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.errors import ConfigError, DataError, MissingDependencyError
-from mdcsrn.files import atomic_path
+from mdcsrn.files import atomic_path, read_text
 from mdcsrn.optional import install_command
 
 BUCKET = "hcp-openaccess"
@@ -134,7 +134,7 @@ def read_subjects_file(path: Path) -> list[str]:
         DataError: missing, not text, or empty.
     """
     try:
-        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split("#")[0].strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the list of subjects {path}", got=str(error)) from error
     subjects = [line for line in lines if line]

@@ -75,5 +75,5 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
     bands = detect_band(volume.array)
     cropped = None
     if crop is not None and any(band.empty for band in bands):
-        cropped = write_volume(crop_to_band(volume, bands), crop, like=image)
+        cropped = write_volume(crop_to_band(volume, bands), crop)
     return ImageFacts(volume.shape, volume.spacing, bands, volume.warnings, cropped)

@@ -12,6 +12,7 @@ import torch
 from mdcsrn.data.datalist import find_images, load_datalist
 from mdcsrn.data.sample import sample_datalist
 from mdcsrn.errors import DataError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.io import Volume, nifti_stem, read_volume, write_volume
 from mdcsrn.kspace import DegradationSpec, degrade
 
@@ -37,6 +38,7 @@ def scans(
     path = Path(source)
     if path.is_dir():
         return [{"image": str(image)} for image in _distinct(find_images(path))]
+    check_fetched(path)
     if not path.is_file():
         raise DataError(f"no such scan: {path}", remedy="give a NIfTI file, or a folder of them")
     return [{"image": str(path)}]

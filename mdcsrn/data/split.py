@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mdcsrn.errors import ConfigError, DataError
+from mdcsrn.files import read_text
 from mdcsrn.io import nifti_stem
 
 Key = TypeVar("Key")
@@ -138,7 +139,7 @@ def read_subjects_table(path: str | os.PathLike[str]) -> SubjectsTable:
     """
     source = Path(path)
     try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(source).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the subjects table {source}", got=str(error)) from error
     reader = csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")

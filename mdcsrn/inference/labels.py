@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mdcsrn.errors import DataError
+from mdcsrn.io.forms import Forms, with_kept
 from mdcsrn.io.volume import Volume
 
 LARGEST = 2**24  # the integers up to here are exact in float32
@@ -17,13 +18,16 @@ LARGEST = 2**24  # the integers up to here are exact in float32
 TIE = 1e-6
 
 
-def carry_labels(labels: Volume, like_affine: NDArray[np.float64], like_shape: Sequence[int]) -> Volume:
+def carry_labels(
+    labels: Volume, like_affine: NDArray[np.float64], like_shape: Sequence[int], like_forms: Forms | None = None
+) -> Volume:
     """Put a label map (or mask) on another grid by nearest neighbour in world space.
 
     Args:
         labels: the map; its grid may be any, also another orientation than the new one.
         like_affine: of the new grid, voxel index to millimetres, shape (4, 4).
         like_shape: of the new grid, (D, H, W).
+        like_forms: of the new grid, for the header.
 
     Returns:
         The map on the new grid, same stored type; 0 outside the old field of view (half a voxel beyond its outermost
@@ -47,7 +51,8 @@ def carry_labels(labels: Volume, like_affine: NDArray[np.float64], like_shape: S
     ndimage.affine_transform(
         labels.array, to_old[:3, :3], to_old[:3, 3] + TIE, (d, h, w), carried, order=0, mode="grid-constant", cval=0.0
     )
-    return Volume(carried, like_affine, labels.dtype, labels.path, labels.warnings)
+    forms = with_kept(like_forms, labels.forms)
+    return Volume(carried, like_affine, labels.dtype, labels.path, labels.warnings, forms)
 
 
 def _overlap(to_old: NDArray[np.floating], shape: Sequence[int], old_shape: Sequence[int]) -> bool:

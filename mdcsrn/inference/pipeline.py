@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -181,7 +182,7 @@ def predict(
         if maps:
             with clock.stage("maps"):
                 extra["invention"] = invention(first, plan)
-    whole = Volume(first.numpy(), plan.affine, path=volume.path, warnings=volume.warnings)
+    whole = replace(volume.replace(first.numpy(), plan.affine), dtype=np.dtype(np.float32))
     return Prediction(
         volume=whole,
         low=replace(whole, array=low.numpy()),

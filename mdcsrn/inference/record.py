@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mdcsrn
 from mdcsrn.errors import DataError
-from mdcsrn.files import sha256
+from mdcsrn.files import read_text, sha256
 
 if TYPE_CHECKING:
     from mdcsrn.inference.pipeline import Prediction
@@ -175,7 +175,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         DataError: missing, not JSON, or not a record of this software.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise DataError(f"no record {path}", remedy="keep the .json beside its volume") from error
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
+from mdcsrn.fetched import check_fetched, unfetched
 from mdcsrn.files import sha256
 from mdcsrn.inference.plan import Plan
 from mdcsrn.inference.record import SEAL, further_files, read_sidecar, seal, series_change, sidecar_path
@@ -87,6 +88,7 @@ def verify(output: Path, source: Path | None = None) -> Verification:
     Raises:
         DataError: the output or its record is missing or unreadable, or `source` is missing.
     """
+    check_fetched(output)
     if not output.is_file():
         raise DataError(f"no such file: {output}", remedy="check the path")
     record = read_sidecar(sidecar_path(output))
@@ -146,7 +148,7 @@ def _header(volume: Volume, record: Mapping[str, Any]) -> Check:
     if str(volume.dtype.newbyteorder("=")) != record.get("dtype"):
         wrong.append(f"type {volume.dtype}, recorded {record.get('dtype')}")
     try:
-        apart = corners_apart(volume.affine, np.array(record.get("affine"), dtype=np.float64), volume.shape)
+        apart = _apart(volume, np.array(record.get("affine"), dtype=np.float64))
     except (TypeError, ValueError):
         apart = math.inf
     if not apart <= APART:
@@ -159,6 +161,11 @@ def _source(output: Path, record: Mapping[str, Any], given: Path | None) -> tupl
     from mdcsrn.io.sources import find_cases, load_case
 
     path = output.parent / str(record.get("source", "")) if given is None else given
+    absent = unfetched(path)
+    if absent is not None and given is None:
+        return None, Check("source", None, str(absent))
+    if absent is not None:
+        raise absent
     if not path.exists():
         if given is not None:
             raise DataError(f"no such file or folder: {given}", remedy="check the path")
@@ -194,7 +201,7 @@ def _geometry(volume: Volume | None, scan: Scan | None, plan: Plan) -> Check:
     start = scan.volume.affine.copy()
     start[:3, 3] -= start[:3, :3] @ np.array([before for before, _ in plan.padding], dtype=np.float64)
     expected = grid_affine(torch.from_numpy(start), padded, volume.shape).numpy()
-    apart = corners_apart(volume.affine, expected, volume.shape)
+    apart = _apart(volume, expected)
     fine = apart <= APART and volume.shape == plan.shape
     return Check("geometry", fine, f"corners lie within {apart:.1g} voxels of where the source puts them")
 
@@ -235,6 +242,14 @@ def _inner(record: Mapping[str, Any], *keys: str) -> Any:
 
 def _as_stored(array: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:
     return np.rint(array) if dtype.kind in "iu" else array
+
+
+def _apart(volume: Volume, expected: NDArray[np.float64]) -> float:
+    """Largest distance between corners, in voxels; the axes alone count where the file states no position."""
+    if not volume.placed:
+        expected = expected.copy()
+        expected[:3, 3] = volume.affine[:3, 3]
+    return corners_apart(volume.affine, expected, volume.shape)
 
 
 def corners_apart(affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]) -> float:

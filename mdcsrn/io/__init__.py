@@ -1,6 +1,7 @@
 """Files in, files out: volumes with their geometry; errors of nibabel and SimpleITK end here."""
 
-from mdcsrn.io.nifti import is_nifti_name, nifti_stem, read_header, read_volume, write_volume
+from mdcsrn.io.names import is_nifti_name, is_standard_name, nifti_stem
+from mdcsrn.io.nifti import read_header, read_volume, write_volume
 from mdcsrn.io.volume import Header, Volume, check_affine, voxel_spacing
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "Volume",
     "check_affine",
     "is_nifti_name",
+    "is_standard_name",
     "nifti_stem",
     "read_header",
     "read_volume",

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import mdcsrn
 from mdcsrn.errors import DataError, MdcsrnError, OutputError
-from mdcsrn.files import atomic_write_text
-from mdcsrn.io.nifti import is_nifti_name, nifti_stem
+from mdcsrn.fetched import check_fetched
+from mdcsrn.files import atomic_write_text, read_text
+from mdcsrn.io.names import is_standard_name, nifti_stem
 from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.sidecar import DESCRIPTION, parse_name, scan_facts
 
@@ -97,7 +98,7 @@ def find_bids(
         if not wanted:
             places.append(subject)
     files = [file for place in places if (place / "anat").is_dir() for file in _entries(place / "anat")]
-    files = sorted(file for file in files if is_nifti_name(file) and parse_name(file).suffix in suffixes)
+    files = sorted(file for file in files if is_standard_name(file) and parse_name(file).suffix in suffixes)
     images = [_image(file, base, files) for file in files if parse_name(file).entities.get("part") in MAGNITUDE]
     unique = {image.name: image for image in images}
     if not unique:
@@ -176,10 +177,11 @@ def read_description(root: str | os.PathLike[str]) -> dict[str, Any]:
         DataError: no such folder or file, or no JSON mapping.
     """
     base = Path(root)
+    check_fetched(base)
     if not base.is_dir():
         raise DataError(f"no such folder: {base}", remedy="check the path")
     try:
-        content = json.loads((base / DESCRIPTION).read_text(encoding="utf-8"))
+        content = json.loads(read_text(base / DESCRIPTION))
     except FileNotFoundError as error:
         raise DataError(
             f"{base} is no BIDS dataset: it has no {DESCRIPTION}",
@@ -259,8 +261,8 @@ def _entries(folder: Path) -> list[Path]:
 
 def _is_ours(file: Path) -> bool:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         makers = content.get("GeneratedBy", [])
         return content.get("DatasetType") == "derivative" and any(maker.get("Name") == "mdcsrn" for maker in makers)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, DataError):
         return False

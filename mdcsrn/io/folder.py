@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdcsrn.errors import DataError
+from mdcsrn.files import read_text
 from mdcsrn.io.formats import image_stem, is_image_name
 from mdcsrn.io.tree import files_below
 
@@ -69,8 +70,8 @@ def earlier_results(images: Sequence[Path]) -> set[Path]:
 def _record(path: Path) -> dict[str, object] | None:
     """A record of this software, or None; a sidecar that cannot be read is reported where its scan is loaded."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError, DataError):
         return None
     ours = isinstance(content, dict) and str(content.get("software", "")).startswith("mdcsrn")
     return content if ours and "record_sha256" in content else None  # `mdcsrn degrade` makes scans, not results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zlib
 from pathlib import Path
@@ -13,39 +14,26 @@ from numpy.typing import DTypeLike, NDArray
 
 from mdcsrn.errors import DataError, OutputError
 from mdcsrn.files import atomic_write_bytes
-from mdcsrn.io.content import open_bytes, read_exactly, read_to_end, reading
+from mdcsrn.io.content import open_bytes, read_exactly, reading
+from mdcsrn.io.forms import put_forms
+from mdcsrn.io.names import WRITTEN
 from mdcsrn.io.nifti_header import (
     HEADER_BYTES,
     SMALLEST_HEADER,
     header_facts,
     is_pair,
     parse_header,
-    total_bytes,
     volume_shape,
 )
+from mdcsrn.io.nifti_voxels import read_voxels
 from mdcsrn.io.nonfinite import NonFinite, treat_nonfinite
 from mdcsrn.io.volume import Header, Volume
 
-SUFFIXES = (".nii", ".nii.gz")
-
-
-def is_nifti_name(path: str | os.PathLike[str]) -> bool:
-    """True for a name that ends in .nii or .nii.gz (any case) and is not hidden."""
-    name = Path(path).name.lower()
-    return name.endswith(SUFFIXES) and not name.startswith(".")
-
-
-def nifti_stem(path: str | os.PathLike[str]) -> str:
-    """File name without .nii or .nii.gz."""
-    name = Path(path).name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+LONGEST_AXIS = 32767  # of NIfTI-1
 
 
 def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonfinite: NonFinite = "refuse") -> Volume:
-    """Read a volume; a gzip file is checked to its last byte (CRC).
+    """Read a volume; a packed file (gzip, bzip2, Zstandard) is checked to its last byte.
 
     A fourth axis of length 1 is dropped. Metres and micrometres are converted to millimetres. Integer types get their
     scale factor; values are float32.
@@ -65,17 +53,29 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonf
     """
     source = Path(path)
     with reading(source, "NIfTI"):
-        with open_bytes(source) as stream:
-            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
-            header, image_class = parse_header(start, source)
-            facts = header_facts(header, start, source)
-            shape = volume_shape(facts.shape, source)
-            data = start + read_exactly(stream, total_bytes(header, source) - len(start), source)
-            read_to_end(stream)
-        with np.errstate(all="ignore"):  # header oddities are in facts.warnings
-            image = image_class.from_bytes(data)
-            array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        header, facts = _read_header(source)
+        volume_shape(facts.shape, source)
+        first = header.template_dtype.itemsize + 4
+        array, warnings = read_voxels(source, header, facts, first, allow_constant)
+    facts = dataclasses.replace(facts, warnings=(*facts.warnings, *warnings))
     return checked_volume(array, facts, allow_constant, nonfinite)
+
+
+def _read_header(source: Path) -> tuple[Any, Header]:
+    with open_bytes(source) as stream:
+        start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
+    header = parse_header(start, source)
+    if is_pair(start) and source.name.lower().endswith((".hdr", ".hdr.gz")):
+        raise DataError(
+            f"{source} is not a NIfTI file in one piece (it is a .hdr/.img pair)",
+            allowed="NIfTI-1 or NIfTI-2, .nii or .nii.gz",
+            remedy="convert it, for example with nibabel or fslchfiletype",
+        )
+    facts = header_facts(header, start, source)
+    if is_pair(start):
+        odd = "the header says that the voxels are in a second file: they are read from this one"
+        facts = dataclasses.replace(facts, warnings=(*facts.warnings, odd))
+    return header, facts
 
 
 def checked_volume(
@@ -93,7 +93,7 @@ def checked_volume(
         DataError: NaN or infinite values (counted), or nothing but one value.
     """
     array, filled = treat_nonfinite(array, nonfinite, str(facts.path))
-    volume = Volume(array, facts.affine, facts.dtype, facts.path, facts.warnings + filled)
+    volume = Volume(array, facts.affine, facts.dtype, facts.path, facts.warnings + filled, facts.forms)
     if not allow_constant:
         _refuse_constant(volume)
     return volume
@@ -114,25 +114,19 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     source = Path(path)
     with reading(source, "NIfTI"):
-        with open_bytes(source) as stream:
-            start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
-        return header_facts(parse_header(start, source)[0], start, source)
+        return _read_header(source)[1]
 
 
-def write_volume(
-    volume: Volume,
-    path: str | os.PathLike[str],
-    like: str | os.PathLike[str] | None = None,
-    dtype: DTypeLike = np.float32,
-) -> Path:
-    """Write a volume in one step, sform and qform both set; equal input gives equal bytes.
+def write_volume(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Path:
+    """Write a volume in one step; equal input gives equal bytes.
 
-    A NIfTI-1 file stores the affine in float32; a qform cannot hold shears, the sform holds all.
+    What the header of its source said is kept in meaning (:class:`mdcsrn.io.forms.Forms`): sform and qform under their
+    own codes, description and intent. A volume without such a header gets its affine in both, as scanner coordinates.
+    A NIfTI-1 file stores the sform in float32; a qform that a quaternion cannot hold (a sheared one) is left unset.
 
     Args:
         volume: what to write.
         path: ends in .nii or .nii.gz; its folder is made.
-        like: NIfTI file (or .hdr of a pair) whose description and form codes are kept.
         dtype: stored type. Values are rounded for an integer type; there is no scale factor.
 
     Returns:
@@ -142,25 +136,33 @@ def write_volume(
         OutputError: wrong suffix, values that the type cannot hold, or the file cannot be written.
     """
     target = Path(path)
-    if not target.name.lower().endswith(SUFFIXES):
-        raise OutputError(f"cannot write {target}: not a NIfTI name", allowed=" or ".join(SUFFIXES))
-    image = nib.Nifti1Image(_stored(volume.array, np.dtype(dtype), target), volume.affine)
-    codes = [1, 1]  # scanner anatomical
-    if like is not None:
-        with reading(like, "NIfTI"), open_bytes(Path(like)) as stream:
-            start = read_exactly(stream, HEADER_BYTES, Path(like), at_least=SMALLEST_HEADER, kind="a NIfTI")
-            header = parse_header(start, Path(like), pair=is_pair(start))[0]
-        image.header["descrip"] = header["descrip"]
-        codes = [int(header[key]) or 1 for key in ("sform_code", "qform_code")]
-    image.set_sform(volume.affine, codes[0])
-    image.set_qform(volume.affine, codes[1], strip_shears=True)
-    image.header.set_xyzt_units("mm", "sec")
-    content = image.to_bytes()
-    atomic_write_bytes(target, _packed(content) if target.name.lower().endswith(".gz") else content)
+    if not target.name.lower().endswith(WRITTEN):
+        raise OutputError(f"cannot write {target}: not a NIfTI name", allowed=" or ".join(WRITTEN))
+    array = _stored(volume.array, np.dtype(dtype), target)
+    header: Any = nib.Nifti2Header() if max(array.shape) > LONGEST_AXIS else nib.Nifti1Header()
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    put_forms(header, volume.affine, volume.forms)
+    content = encode(header, array)
+    atomic_write_bytes(target, packed(content) if target.name.lower().endswith(".gz") else content)
     return target
 
 
-def _packed(content: bytes) -> bytes:
+def encode(header: Any, array: NDArray[Any]) -> bytes:
+    """A one-file NIfTI: header without extensions, unit millimetres, and voxels.
+
+    Args:
+        header: nibabel's, with type, shape and forms set.
+        array: voxels of that type.
+    """
+    header.set_xyzt_units("mm", "sec")
+    header["magic"] = header.single_magic
+    header["vox_offset"] = header.single_vox_offset
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    return header.binaryblock + bytes(4) + array.tobytes(order="F")
+
+
+def packed(content: bytes) -> bytes:
     """A gzip stream without name and time, so that the bytes depend on the volume alone.
 
     Voxels have hardly any repeated strings, which is what deflate spends its time on; runs (background) they have.

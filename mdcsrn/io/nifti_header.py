@@ -1,8 +1,12 @@
-"""What a NIfTI header says: shape, type, an affine in millimetres, and what is odd about it."""
+"""What a NIfTI header says: shape, type, an affine in millimetres, and what is odd about it.
+
+What has no bearing on the voxels or their places is a warning, whatever it is; what has is used only where it is sound.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nibabel as nib
@@ -10,49 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, GeometryError
-from mdcsrn.io.content import check_claim
+from mdcsrn.io.forms import Forms, agree, apart, qform_of, sform_of
 from mdcsrn.io.volume import Header, check_affine
 
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 SMALLEST_HEADER = 348
-# nibabel reads the codes of xyzt_units; to millimetres:
-UNITS = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, "unknown": 1.0}
-# Two transforms in one header disagree when a corner of the volume moves by more than this share of a voxel.
-FORM_TOLERANCE = 0.1
+UNITS = {0: ("unknown", 1.0), 1: ("meter", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}
+LARGEST_CODE = 5  # of sform and qform
+# NIfTI-2 marks its header with line ends; a transfer in text mode turns them into these, and damages voxels too.
+TEXT_MODE = (b"\r\r\n\x1a", b"\n\x1a\n", b"\r\x1a\r")
+KEPT = ("descrip", "dim_info", "intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
+
+
+def magic_of(start: bytes) -> str:
+    """``n+1``, ``ni1``, ``n+2`` or ``ni2`` by the first bytes of a file; else an empty text."""
+    one, two = start[344:347], start[4:7]
+    if two in (b"n+2", b"ni2") and len(start) >= HEADER_BYTES:
+        return two.decode()
+    return one.decode() if one in (b"n+1", b"ni1") else ""
 
 
 def is_pair(start: bytes) -> bool:
-    """True for the header of a NIfTI-1 pair (.hdr and .img)."""
-    return start[344:348] == b"ni1\0"
+    """True for the header of a pair (.hdr and .img)."""
+    return magic_of(start).startswith("ni")
 
 
-def parse_header(start: bytes, source: Path, pair: bool = False) -> tuple[Any, Any]:
-    """Header object and image class; the magic string decides between NIfTI-1 and NIfTI-2.
+def parse_header(start: bytes, source: Path) -> Any:
+    """Header object; the magic string decides between NIfTI-1 and NIfTI-2.
 
     Args:
         start: the first bytes of the file, unpacked: 540, or all of a shorter file.
         source: the file, for the error.
-        pair: accept the header of a NIfTI-1 pair.
 
     Raises:
-        DataError: neither.
+        DataError: neither, or NIfTI-2 after a transfer in text mode.
     """
-    header_class: Any
-    image_class: Any
-    if start[344:348] == b"n+1\0":
-        header_class, image_class = nib.Nifti1Header, nib.Nifti1Image
-    elif start[4:8] == b"n+2\0" and len(start) >= HEADER_BYTES:
-        header_class, image_class = nib.Nifti2Header, nib.Nifti2Image
-    elif pair and is_pair(start):
-        header_class, image_class = nib.nifti1.Nifti1PairHeader, nib.Nifti1Pair
-    else:
+    magic = magic_of(start)
+    if not magic:
         raise DataError(
-            f"{source} is not a NIfTI file" + (" in one piece (it is a .hdr/.img pair)" if is_pair(start) else ""),
+            f"{source} is not a NIfTI file",
             got=f"magic {start[344:348]!r}",
             allowed="NIfTI-1 or NIfTI-2, .nii or .nii.gz",
             remedy="convert it, for example with dcm2niix or nibabel",
         )
-    return header_class(start[: header_class.template_dtype.itemsize]), image_class
+    if magic.endswith("2") and start[8:12].startswith(TEXT_MODE):
+        raise DataError(
+            f"{source} was damaged by a transfer in text mode", got=start[8:12], remedy="copy it again, in binary mode"
+        )
+    header_class = nib.Nifti2Header if magic.endswith("2") else nib.Nifti1Header
+    return header_class(start[: header_class.template_dtype.itemsize], check=False)
 
 
 def header_facts(header: Any, start: bytes, source: Path) -> Header:
@@ -60,32 +70,33 @@ def header_facts(header: Any, start: bytes, source: Path) -> Header:
 
     Raises:
         DataError: an axis without voxels, or complex or RGB voxels.
-        GeometryError: the affine cannot be used, or its unit is not a length.
+        GeometryError: no affine can be used.
     """
-    shape = tuple(int(n) for n in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if not shape or min(shape) < 1:
+    shape = data_shape(header)
+    if len(shape) < 1 or min(shape) < 1:
         raise DataError(
             f"{source} has an axis without voxels",
             got=f"shape {shape}",
             allowed="at least 1 per axis",
             remedy="repair its header, or export it again",
         )
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise DataError(
-            f"{source} holds no plain numbers",
-            got=f"voxel type {dtype}",
-            allowed="integer or float",
-            remedy="give a magnitude image of one channel",
-        )
+    dtype = _dtype(header, source)
     with np.errstate(all="ignore"):
-        affine, warnings = _affine(header, shape, source)
-    problems = type(header).diagnose_binaryblock(start[: header.template_dtype.itemsize])
-    warnings += [line for line in problems.splitlines() if line]
-    slice_axis = header.get_dim_info()[2]
-    return Header(shape, check_affine(affine, str(source)), dtype, source, tuple(warnings), slice_axis)
+        affine, forms, warnings = _place(header, shape, source)
+    warnings += _other_oddities(header)
+    mark = start[8:12] == b"\r\n\x1a\n" if magic_of(start).endswith("2") else start[347:348] == b"\0"
+    if not mark:
+        warnings.append("the mark of the format (magic) is not quite that of the standard")
+    return Header(shape, affine, dtype, source, tuple(warnings), header.get_dim_info()[2], forms)
+
+
+def data_shape(header: Any) -> tuple[int, ...]:
+    """Sizes of the axes; those beyond the third that hold one voxel, or state none, are dropped."""
+    axes = [int(n) for n in header["dim"]]
+    shape = tuple(axes[1 : 1 + axes[0]]) if 1 <= axes[0] <= 7 else ()
+    while len(shape) > 3 and shape[-1] in (0, 1):
+        shape = shape[:-1]
+    return shape[:3] + tuple(n or 1 for n in shape[3:])  # a size of 0 is an axis that was not filled in
 
 
 def volume_shape(shape: tuple[int, ...], source: Path) -> tuple[int, int, int]:
@@ -106,42 +117,124 @@ def volume_shape(shape: tuple[int, ...], source: Path) -> tuple[int, int, int]:
     )
 
 
-def total_bytes(header: Any, source: Path) -> int:
-    """Bytes from the start of the file to the last voxel, as the header claims; absurd claims are refused."""
-    voxels = 1
-    for n in header.get_data_shape():
-        voxels *= int(n)
-    offset = int(header.get_data_offset())
-    return check_claim(offset + voxels * header.get_data_dtype().itemsize if offset >= 0 else -1, source)
+def scaling(header: Any) -> tuple[float, float, list[str]]:
+    """Slope and intercept of the stored values, and what is odd about them.
+
+    A slope of 0 or NaN means none by the standard and by habit; no other value that is not finite can be meant.
+    """
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):
+        return 1.0, 0.0, []
+    if np.isinf(slope):
+        return 1.0, 0.0, ["the scale factor is infinite: values are taken as they are stored"]
+    if not np.isfinite(intercept):
+        return slope, 0.0, ["the intercept is not finite: 0 is taken"]
+    return slope, intercept, []
 
 
-def _affine(header: Any, shape: tuple[int, ...], source: Path) -> tuple[NDArray[np.float64], list[str]]:
-    """Best affine (sform, else qform, else the voxel size), in millimetres, and what is odd about it."""
-    warnings = []
-    affine = np.array(header.get_best_affine(), dtype=np.float64)
-    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
-    if sform_code <= 0 and qform_code <= 0:
-        warnings.append("neither sform nor qform is set: orientation and position are unknown, only the voxel size is")
-    elif sform_code > 0 and qform_code > 0:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
-        apart = (affine - header.get_qform())[:3] @ np.vstack([corners, np.ones(corners.shape[1])])
-        largest, limit = float(np.abs(apart).max()), FORM_TOLERANCE * float(np.abs(affine[:3, :3]).max())
-        if not largest <= limit:
-            warnings.append(f"sform and qform disagree by up to {largest:.3g} mm; the sform is used")
+def _other_oddities(header: Any) -> list[str]:
+    """What nibabel finds odd in the fields that are not judged here."""
+    judged = header.copy()
+    judged["magic"], judged["vox_offset"] = judged.single_magic, judged.single_vox_offset
+    judged["sform_code"], judged["qform_code"], judged["pixdim"][1:4] = 0, 0, 1
+    if "eol_check" in judged.template_dtype.names:
+        judged["eol_check"] = (13, 10, 26, 10)
+    return type(judged).diagnose_binaryblock(judged.binaryblock, judged.endianness).splitlines()
+
+
+def _dtype(header: Any, source: Path) -> np.dtype:
     try:
-        unit = header.get_xyzt_units()[0]
+        dtype = header.get_data_dtype()
     except KeyError:
-        raise GeometryError(
-            f"{source} gives its voxel size in an unknown unit",
-            got=f"code {int(header['xyzt_units']) & 7}",
-            allowed=", ".join(UNITS),
-            remedy="repair its header",
-        ) from None
-    if unit not in UNITS:
-        raise GeometryError(f"{source} gives its voxel size in a unit of no length", got=unit, allowed=", ".join(UNITS))
-    if unit == "unknown":
-        warnings.append("the unit of the voxel size is not stated: millimetres assumed")
-    elif unit != "mm":
-        warnings.append(f"the voxel size is in {unit}: converted to millimetres")
-    affine[:3] *= UNITS[unit]
-    return affine, warnings
+        dtype = np.dtype("V")
+    if dtype.kind not in "iuf":
+        raise DataError(
+            f"{source} holds no plain numbers",
+            got=f"voxel type {int(header['datatype'])}" if dtype == np.dtype("V") else f"voxel type {dtype}",
+            allowed="integer or float",
+            remedy="give a magnitude image of one channel",
+        )
+    return dtype
+
+
+def _place(header: Any, shape: tuple[int, ...], source: Path) -> tuple[NDArray[np.float64], Forms, list[str]]:
+    """The affine to use (sform, else qform, else the voxel size), in millimetres, both forms, and what is odd."""
+    unit, warnings = _unit(header)
+    zooms, odd_zooms = _zooms(header, shape)
+    qform, odd_quaternion = qform_of(header, zooms)
+    codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
+    warnings += [f"{k}_code {c} is no code of the standard" for k, c in codes.items() if not 0 <= c <= LARGEST_CODE]
+    scale = np.array([[unit], [unit], [unit], [1.0]])
+    stated = {"sform": sform_of(header) * scale, "qform": qform * scale}
+    found, left_out = _sound({name: matrix for name, matrix in stated.items() if codes[name] > 0}, source)
+    warnings += left_out
+    if "qform" in found and odd_quaternion:
+        warnings.append("the quaternion of the qform is longer than that of a rotation: it is shortened")
+    if "sform" in found and "qform" in found and not agree(found["sform"], found["qform"], shape):
+        largest = apart(found["sform"], found["qform"], shape)
+        warnings.append(f"sform and qform disagree by up to {largest:.3g} mm; the sform is used")
+    if "sform" not in found and odd_zooms:
+        warnings.append(odd_zooms)
+    affine = next(iter(found.values()), None)
+    if affine is None:
+        warnings.append("neither sform nor qform is set: orientation and position are unknown, only the voxel size is")
+        affine = check_affine(_base(zooms * unit, shape), str(source))
+    forms = Forms(
+        sform=found.get("sform"),
+        sform_code=codes["sform"] if "sform" in found else 0,
+        qform=found.get("qform"),
+        qform_code=codes["qform"] if "qform" in found else 0,
+        kept=MappingProxyType({key: header[key].item() for key in KEPT}),
+    )
+    return affine, forms, warnings
+
+
+def _sound(stated: dict[str, NDArray[np.float64]], source: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """Those of the forms that can be used, and a warning for each of the others; the sform comes first.
+
+    Raises:
+        GeometryError: some are stated, and none can be used.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    errors: dict[str, GeometryError] = {}
+    for name, matrix in stated.items():
+        try:
+            found[name] = check_affine(matrix, f"the {name} of {source}")
+        except GeometryError as error:
+            errors[name] = error
+    if errors and not found:
+        raise next(iter(errors.values()))
+    words = [error.what.replace(f"the {name} of {source}", f"the {name}") for name, error in errors.items()]
+    return found, [f"{what}: it is left out, and the {next(iter(found))} is used" for what in words]
+
+
+def _unit(header: Any) -> tuple[float, list[str]]:
+    """Millimetres in the header's unit of length; its unit of time has no say."""
+    code = int(header["xyzt_units"]) & 7
+    if code not in UNITS:
+        return 1.0, [f"the unit of the voxel size has code {code}, which is none: millimetres assumed"]
+    name, factor = UNITS[code]
+    if code == 0:
+        return factor, ["the unit of the voxel size is not stated: millimetres assumed"]
+    return factor, [] if factor == 1 else [f"the voxel size is in {name}: converted to millimetres"]
+
+
+def _zooms(header: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], str]:
+    """Voxel edge lengths of ``pixdim`` in the header's unit, and what is odd about them.
+
+    The sign has no meaning in NIfTI. An axis of one sample has no distance to state: 1 stands for a size that is none.
+    """
+    stated = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    zooms, lone = np.abs(stated), np.array([n == 1 for n in (*shape, 1, 1)[:3]])
+    none = lone & ~(np.isfinite(zooms) & (zooms > 0))
+    zooms[none] = 1
+    problems = ["negative"] if (stated < 0).any() else []
+    problems += ["none on an axis of one slice"] if none.any() else []
+    return zooms, f"the voxel size is {' and '.join(problems)}: its amount, or 1, is taken" if problems else ""
+
+
+def _base(zooms: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The affine of a header without forms, by nibabel's habit: first axis to the left, the grid's centre at 0."""
+    affine = np.diag([-zooms[0], zooms[1], zooms[2], 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array((*shape, 1, 1)[:3]) - 1) / 2)
+    return affine

@@ -13,7 +13,9 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError
-from mdcsrn.io.nifti import is_nifti_name, read_volume
+from mdcsrn.io.forms import FORMS_KEY
+from mdcsrn.io.names import NIFTI, is_nifti_name
+from mdcsrn.io.nifti import read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ class NiftiReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[os.PathLike[str] | str] | os.PathLike[str] | str) -> bool:
-        """True for names that end in .nii or .nii.gz."""
+        """True for names that end as NIfTI files do, packed or not."""
         return all(is_nifti_name(name) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[os.PathLike[str] | str] | os.PathLike[str] | str) -> str:  # type: ignore[override]
@@ -46,11 +48,12 @@ class NiftiReader(ImageReader):
             DataError, GeometryError: see :func:`mdcsrn.io.read_volume`; the file is named.
         """
         if not self.verify_suffix(img):
-            raise DataError(f"{img} is not a NIfTI file by its name", allowed=".nii or .nii.gz")
+            raise DataError(f"{img} is not a NIfTI file by its name", allowed=", ".join(NIFTI))
         volume = read_volume(img)
         for warning in volume.warnings:
             logger.warning("%s: %s", img, warning)
         return volume.array, {
+            **({} if volume.forms is None else {FORMS_KEY: volume.forms.to_array()}),
             MetaKeys.AFFINE: volume.affine.copy(),
             MetaKeys.ORIGINAL_AFFINE: volume.affine.copy(),
             MetaKeys.SPATIAL_SHAPE: np.asarray(volume.shape),

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mdcsrn.errors import DataError
+from mdcsrn.fetched import check_fetched
+from mdcsrn.files import read_text
 from mdcsrn.io.formats import image_stem
 from mdcsrn.io.image_type import kind_of_file
 from mdcsrn.io.scan import ScanFacts
@@ -77,7 +80,7 @@ def read_metadata(path: str | os.PathLike[str], root: Path | None = None) -> tup
     root = Path(os.path.abspath(root)) if root is not None else dataset_root(source)
     own = source.with_name(f"{image_stem(source)}.json")
     if root is None or not source.is_relative_to(root):
-        candidates = [own] if own.is_file() else []
+        candidates = [own] if own.is_file() or own.is_symlink() else []
     else:
         inside = source.parent.relative_to(root).parts
         folders = [root.joinpath(*inside[:depth]) for depth in range(len(inside) + 1)]
@@ -86,13 +89,17 @@ def read_metadata(path: str | os.PathLike[str], root: Path | None = None) -> tup
     problems = []
     for file in candidates:
         try:
+            check_fetched(file)
             if file.stat().st_size > LARGEST:
                 raise ValueError("too large")
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(file))
             if not isinstance(content, dict):
                 raise ValueError("no mapping of keys to values")
         except (OSError, ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             problems.append(f"the sidecar {file.name} cannot be read and is left out: {type(error).__name__}")
+            continue
+        except DataError as error:  # not fetched
+            problems.append(f"a sidecar is left out: {error}")
             continue
         metadata |= content
     return metadata, tuple(problems)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.files import sha256
 from mdcsrn.io.dicom.sniff import is_dicom_file
 from mdcsrn.io.folder import earlier_results, walk
@@ -26,6 +27,7 @@ from mdcsrn.io.image_type import REFUSED
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
+from mdcsrn.io.unfetched_dicom import folders_of, unfetched_beside, unfetched_folders
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesFiles
 
 DICOM_NAMES = (".dcm", ".ima", ".dicom")
-PAIRED = (".hdr", ".img", ".img.gz")
+PAIRED = (".hdr", ".hdr.gz", ".img", ".img.gz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,7 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
         DataError: nothing there, no permission, or no scan in it.
     """
     source = Path(path)
+    check_fetched(source)
     if not source.is_dir():
         return Sources(tuple(_cases_of_file(source)))
     found = walk(source)
@@ -100,6 +103,7 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
     cases = [Case(place.relative_to(source).as_posix(), "folder", place, error=error) for place, error in found.refused]
     cases += _image_cases([file for file in images if file not in results], source)
     cases += _dicom_cases([*found.others, *disguised], source)
+    cases += _unfetched_cases(found.others, source, cases)
     skipped = tuple(file for file in images if file in results)
     if not cases:
         only = f"only results of earlier runs ({len(skipped)})" if skipped else "no scan"
@@ -199,7 +203,7 @@ def _image_cases(images: Sequence[Path], root: Path) -> list[Case]:
 
 def _image_case(name: str, files: Sequence[Path]) -> Case:
     endings = [file.name[len(image_stem(file)) :].lower() for file in files]
-    heads = [file for file, ending in zip(files, endings, strict=True) if ending == ".hdr"]
+    heads = [file for file, ending in zip(files, endings, strict=True) if ending in (".hdr", ".hdr.gz")]
     if heads and len(files) == 2 and all(ending in PAIRED for ending in endings):
         files = heads  # a pair is one scan
     path = files[0]
@@ -238,6 +242,7 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
     """DICOM series of a file, zip or folder, named by `prefix`, the folder that holds them, and their number."""
     from mdcsrn.io.dicom import find_series
 
+    check_fetched(source)
     found = _magnitudes(find_series(source))
     places = ["/".join(part for part in (prefix, series.folder) if part) for series in found]
     if prefix and len(found) == 1:
@@ -247,7 +252,9 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
         name = place or source.resolve().name
         if places.count(place) > 1:
             name = f"{name}_{series.name}"
-        cases.append(Case(name, "dicom", source, series=series, error=series.error))
+        cases.append(
+            Case(name, "dicom", source, series=series, error=series.error or unfetched_beside(series, DICOM_NAMES))
+        )
     return cases
 
 
@@ -264,6 +271,16 @@ def _magnitudes(found: Sequence[SeriesFiles]) -> list[SeriesFiles]:
             warning = f"left out of this series, not magnitude images: {listed}"
             kept.append(dataclasses.replace(series, warnings=(*series.warnings, warning)))
     return kept
+
+
+def _unfetched_cases(others: Sequence[Path], root: Path, cases: Sequence[Case]) -> list[Case]:
+    """A case with an error for each folder of DICOM files that were not fetched, where none of its files was."""
+    there = {folder for case in cases if case.series is not None for folder in folders_of(case.series)}
+    groups = unfetched_folders([file for file in others if file.parent not in there], DICOM_NAMES)
+    names = {folder: folder.relative_to(root).as_posix().removeprefix(".") for folder in groups}
+    return [
+        Case(names[folder] or root.resolve().name, "dicom", folder, error=error) for folder, error in groups.items()
+    ]
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:

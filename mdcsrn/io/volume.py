@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.io.forms import Forms
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
 FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
@@ -27,6 +28,7 @@ class Header:
         path: the file.
         warnings: what is odd but not fatal, one sentence each.
         slice_axis: array axis perpendicular to the slices, where the file says so.
+        forms: what the header says of the place beyond `affine`, where the format has such; None: scanner coordinates.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +37,7 @@ class Header:
     path: Path
     warnings: tuple[str, ...] = ()
     slice_axis: int | None = None
+    forms: Forms | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -52,6 +55,7 @@ class Volume:
         dtype: type of the stored voxels (float32 for one that was computed).
         path: file it came from, or None.
         warnings: what is odd but not fatal, one sentence each.
+        forms: what the header says of the place beyond `affine`; None: `affine` is in scanner coordinates.
 
     Raises:
         DataError: not three axes, no voxels, or a value is NaN or infinite.
@@ -63,6 +67,7 @@ class Volume:
     dtype: np.dtype = np.dtype(np.float32)
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    forms: Forms | None = None
 
     def __post_init__(self) -> None:
         name = "volume" if self.path is None else str(self.path)
@@ -91,10 +96,20 @@ class Volume:
         """Voxel edge lengths in millimetres, per array axis."""
         return voxel_spacing(self.affine)
 
+    @property
+    def placed(self) -> bool:
+        """False where the file states neither orientation nor position: then only the voxel size means something."""
+        return self.forms is None or self.forms.placed
+
     def replace(self, array: NDArray[np.float32], affine: NDArray[np.float64] | None = None) -> Volume:
-        """The same scan with new voxels, and with a new affine where the grid changed."""
-        affine = self.affine if affine is None else affine
-        return dataclasses.replace(self, array=array, affine=affine)
+        """The same scan with new voxels, and with a new affine where the grid changed; its forms move along."""
+        if affine is None:
+            return dataclasses.replace(self, array=array)
+        forms = self.forms
+        if forms is not None and not np.array_equal(affine, self.affine):
+            change: NDArray[np.float64] = np.linalg.solve(self.affine, affine).astype(np.float64)
+            forms = forms.moved(change)
+        return dataclasses.replace(self, array=array, affine=affine, forms=forms)
 
 
 def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import struct
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import zstandard
 
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io import read_volume
@@ -93,6 +95,39 @@ def test_mutants_are_read_soundly_or_refused_by_name(tmp_path: Path) -> None:
         assert volume.array.ndim == 3, seed
     # The seeds are fixed: most damage matters, and some (a voxel, a description) does not.
     assert 0.3 * MUTANTS < refused < 0.95 * MUTANTS
+
+
+def test_mutants_of_extensions_pairs_and_other_packings(tmp_path: Path) -> None:
+    """The same damage to headers with extensions, to either file of a pair, and to Zstandard and bzip2 streams."""
+    image = nib.Nifti1Image.from_bytes(ORIGINALS[1])
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"text" * 20))
+    extended = image.to_bytes()
+    nib.Nifti1Pair(np.asarray(image.dataobj), image.affine).to_filename(tmp_path / "pair.img")
+    header, voxels = (tmp_path / "pair.hdr").read_bytes(), (tmp_path / "pair.img").read_bytes()
+    for seed in range(800):
+        rng = np.random.default_rng(seed)
+        folder = tmp_path / f"mutant{seed}"
+        folder.mkdir()
+        if seed % 4 == 0:
+            path = folder / "a.nii"
+            path.write_bytes(_mutate(6 * seed, [extended])[0])
+        elif seed % 4 == 1:
+            path = folder / "a.hdr"
+            path.write_bytes(_mutate(6 * seed, [header + bytes(600)])[0][:348])
+            (folder / "a.img").write_bytes(voxels[: rng.integers(len(voxels) // 2, 2 * len(voxels))])
+        else:
+            path = folder / "a.nii"
+            packed = bytearray(zstandard.compress(extended) if seed % 4 == 2 else bz2.compress(extended))
+            packed[rng.integers(len(packed))] ^= 1 << rng.integers(8)
+            path.write_bytes(packed[: rng.integers(len(packed) // 2, 2 * len(packed))])
+        _check_header(path)
+        try:
+            volume = read_image(path)
+        except MdcsrnError as error:
+            assert "a." in str(error), seed
+            continue
+        assert np.isfinite(volume.array).all(), seed
+        assert np.linalg.matrix_rank(volume.affine) == 4, seed
 
 
 def test_filling_makes_no_unsound_volume(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_missing_and_broken_json(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such datalist"):
         load_datalist(tmp_path / "absent.json", "training")
     for text in ("{", "[]", "\ufffd" * 3, "[" * 100000):
-        (tmp_path / "bad.json").write_text(text)
+        (tmp_path / "bad.json").write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=r"bad\.json"):
             load_datalist(tmp_path / "bad.json", "training")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.errors import DataError
 from mdcsrn.io.formats import read_image
 
 
@@ -76,10 +76,16 @@ def test_row_units_that_are_not_millimetres(tmp_path: Path, save_nifti: Callable
     data[123] = 8  # seconds alone: no unit of length
     (tmp_path / "none.nii").write_bytes(data)
     assert any("not stated" in line for line in read_image(tmp_path / "none.nii").warnings)
-    data[123] = 5  # no code of the standard
-    (tmp_path / "bad.nii").write_bytes(data)
-    with pytest.raises(GeometryError, match=r"bad\.nii.*unknown unit.*remedy"):
-        read_image(tmp_path / "bad.nii")
+    for code in (4, 5, 6, 7):  # no codes of the standard, and for most software, which never looks, millimetres
+        data[123] = code
+        (tmp_path / "odd.nii").write_bytes(data)
+        assert any(f"code {code}, which is none" in line for line in read_image(tmp_path / "odd.nii").warnings)
+    for code in (0b111 << 3, 0b11000000):  # the unit of time has no say
+        data[123] = code | 2
+        (tmp_path / "odd.nii").write_bytes(data)
+        volume = read_image(tmp_path / "odd.nii")
+        np.testing.assert_allclose(volume.spacing, (0.001, 0.002, 0.003), rtol=1e-6)
+        assert volume.warnings == ()
 
 
 def test_row_missing_form_codes(tmp_path: Path, save_nifti: Callable) -> None:

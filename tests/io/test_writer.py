@@ -13,11 +13,14 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
+from nibabel.eulerangles import euler2mat
 
 from mdcsrn.errors import OutputError
 from mdcsrn.io.writer import AtomicNibabelWriter
 
-AFFINE = np.array([[-0.8, 0.1, 0.3, 90], [0.2, 1.1, -0.2, -120], [-0.1, 0.2, 1.9, -60], [0, 0, 0, 1]])
+AFFINE = np.eye(4)
+AFFINE[:3, :3] = euler2mat(0.3, -0.2, 0.5) @ np.diag([-0.8, 1.1, 1.9])
+AFFINE[:3, 3] = (90, -120, -60)
 WRITER = "mdcsrn.io.writer.AtomicNibabelWriter"
 
 

@@ -32,8 +32,10 @@ def normal(name: str) -> str:
 
 
 def test_one_version() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    released = re.findall(
+        r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert PROJECT["version"] == mdcsrn.__version__ == citation["version"] == released[0] == version("mdcsrn")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.io.dicom.series import DicomFile
 from mdcsrn.io.dicom.sniff import START, looks_like_dicom
 from mdcsrn.io.tree import files_below
@@ -55,6 +56,7 @@ def read_bytes(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, bytes | 
         for file in files:
             try:
                 if file.member is None:
+                    check_fetched(file.path)
                     content = _read_plain(file)
                 else:
                     if archive is None or archive.filename != str(file.path):

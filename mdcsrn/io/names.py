@@ -1,0 +1,52 @@
+"""Endings of image files: which names count as images, and what is left of a name without its ending."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+WRITTEN = (".nii", ".nii.gz")  # of results; BIDS allows no others
+NIFTI = (*WRITTEN, ".nii.zst", ".nii.bz2")
+# Longest first. Of a pair, the file that is listed; its partner goes with it.
+SUFFIXES = (
+    ".nii.zst", ".nii.bz2", ".nii.gz", ".img.gz", ".hdr.gz", ".mgh.gz",
+    ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr",
+)  # fmt: skip
+
+
+def is_image_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that ends as one of the formats does (any case) and is not hidden."""
+    return _ends(path, SUFFIXES)
+
+
+def is_nifti_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that ends in .nii, .nii.gz, .nii.zst or .nii.bz2 (any case) and is not hidden."""
+    return _ends(path, NIFTI)
+
+
+def is_standard_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that ends in .nii or .nii.gz (any case) and is not hidden: what is written, and BIDS allows."""
+    return _ends(path, WRITTEN)
+
+
+def image_stem(path: str | os.PathLike[str]) -> str:
+    """File name without the ending of its format."""
+    return _stem(path, SUFFIXES)
+
+
+def nifti_stem(path: str | os.PathLike[str]) -> str:
+    """File name without .nii, .nii.gz, .nii.zst or .nii.bz2."""
+    return _stem(path, NIFTI[::-1])
+
+
+def _ends(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool:
+    name = Path(path).name.lower()
+    return name.endswith(suffixes) and not name.startswith(".")
+
+
+def _stem(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
+    name = Path(path).name
+    for suffix in suffixes:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
