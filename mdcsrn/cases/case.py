@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mdcsrn.inference.models import Model
     from mdcsrn.inference.pipeline import Prediction, Prepared
     from mdcsrn.io.scan import Scan
+    from mdcsrn.io.volume import Volume
 
 Progress = Callable[[float], None]  # share of the case that is done, 0 to 1
 
@@ -33,8 +34,9 @@ class Job:
         mask: label map, or None.
         dicom_out: folder of a derived series, or None.
         report: HTML file, or None.
-        sources: BIDS URIs of the source; None: its relative path.
         further: place of the further files by role (spread, invention, mean, mask); None: ``NAME_sr_ROLE.nii.gz``.
+        describe: fields of BIDS for the JSON sidecar of a file, by its role (empty: the volume, whose sidecar is the
+            record) and the volume; None: the record has its own, and further files have no sidecars.
     """
 
     name: str
@@ -45,8 +47,8 @@ class Job:
     mask: Path | None = None
     dicom_out: Path | None = None
     report: Path | None = None
-    sources: tuple[str, ...] | None = None
     further: Callable[[str], Path] | None = None
+    describe: Callable[[str, Volume], Mapping[str, Any]] | None = None
 
     def file(self, role: str) -> Path:
         """Place of a further file."""

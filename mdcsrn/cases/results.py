@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import mdcsrn
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
 from mdcsrn.cases.staging import Staging, staging, unwritable
@@ -102,6 +103,15 @@ def write_result(
         names.append(path.name)
         return Written(path, sha256(made.volumes.path(path.name)))
 
+    def put_further(role: str, volume: Volume, dtype: np.dtype) -> None:
+        others[role] = put(volume, job.file(role), dtype)
+        if job.describe is not None:
+            path = sidecar_path(job.file(role))
+            content = {"software": f"mdcsrn {mdcsrn.__version__}", **job.describe(role, volume)}
+            atomic_write_text(made.volumes.path(path.name), to_text(content))
+            names.append(path.name)
+            others[f"{role}_sidecar"] = Written(path, sha256(made.volumes.path(path.name)))
+
     dtype = stored_dtype(scan.volume, options.dtype)
     stored, certificate = as_stored(prediction, scan.volume, dtype)
     notices = _rounding(certificate, dtype)
@@ -111,16 +121,16 @@ def write_result(
     others: dict[str, Written] = {}
     if options.uncertainty:
         for role, volume in prediction.maps.items():
-            others[role] = put(volume, job.file(role), np.dtype(np.float32))
+            put_further(role, volume, np.dtype(np.float32))
     if labels is not None:
         from mdcsrn.inference.labels import carry_labels
 
         carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape)
         kept = labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
-        others["mask"] = put(carried, job.file("mask"), kept)
+        put_further("mask", carried, kept)
     if made.page is not None and job.report is not None:
         others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if job.describe is None else dict(job.describe("", stored))
     if made.series is not None and job.dicom_out is not None:
         extra["dicom"] = {
             "path": relative(job.dicom_out, job.output.parent),
@@ -128,7 +138,7 @@ def write_result(
         }
     record = sidecar(
         prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
-        stored_certificate=certificate, others=others, sources=job.sources, notices=notices, extra=extra,
+        stored_certificate=certificate, others=others, notices=notices, extra=extra,
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))

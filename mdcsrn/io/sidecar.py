@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mdcsrn.files import read_text
 from mdcsrn.io.formats import image_stem
 from mdcsrn.io.scan import ScanFacts
 
@@ -87,10 +88,10 @@ def read_metadata(path: str | os.PathLike[str], root: Path | None = None) -> tup
         try:
             if file.stat().st_size > LARGEST:
                 raise ValueError("too large")
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(file))
             if not isinstance(content, dict):
                 raise ValueError("no mapping of keys to values")
-        except (OSError, ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (OSError, ValueError, RecursionError) as error:  # JSONDecodeError is a ValueError
             problems.append(f"the sidecar {file.name} cannot be read and is left out: {type(error).__name__}")
             continue
         metadata |= content
@@ -119,6 +120,11 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         The facts (a value of the wrong kind counts as not known), and one sentence for each unreadable sidecar.
     """
     metadata, problems = read_metadata(path, root)
+    return facts_of(path, metadata), problems
+
+
+def facts_of(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> ScanFacts:
+    """What an image's name and metadata say of its acquisition; a value of the wrong kind counts as not known."""
     suffix = parse_name(path).suffix
     contrast, origin = (suffix, "name") if suffix in CONTRASTS else (None, "unknown")
     guess = metadata.get("BidsGuess")  # dcm2niix: ["anat", "_acq-mprage_T1w"]
@@ -130,7 +136,7 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
     number = isinstance(thickness, int | float) and not isinstance(thickness, bool) and 0 < thickness < 1000
     stripped = metadata.get("SkullStripped")
     direction = str(metadata.get("SliceEncodingDirection", "")).rstrip("-")
-    facts = ScanFacts(
+    return ScanFacts(
         contrast=contrast,
         acquisition=acquisition if acquisition in ("2D", "3D") else None,
         slice_thickness=float(thickness) if number and thickness is not None else None,
@@ -138,4 +144,3 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         skull_stripped=stripped if isinstance(stripped, bool) else None,
         origin=origin,
     )
-    return facts, problems
