@@ -16,6 +16,7 @@ from mdcsrn.errors import DataError
 from mdcsrn.io.formats import image_stem
 
 Words = dict[Path, tuple[list[Word], list[Word]]]  # of the folders and of the file's name of each path
+MANY = 5  # people: with fewer, nothing tells a protocol's words from names
 SHARED = 0.8  # of all people: a word in this share of their names is a protocol's
 REMEDY = "say it with --subject-pattern 'REGEX' (its first group names the person{hint}) or --subjects-table TABLE"
 
@@ -143,7 +144,7 @@ def _by_words(paths: Sequence[Path]) -> dict[Path, Word]:
     first = {path: (folders + stem)[0] for path, (folders, stem) in words.items()}
     _refuse_lone(first, raw, words)
     _refuse_contradiction(first, {path: _doubtful(*found) for path, found in words.items()})
-    _refuse_rare_words(first, {path: stem for path, (folders, stem) in words.items() if not folders})
+    _refuse_plain_words(first, {path: raw[path][1] for path, (folders, _) in words.items() if not folders})
     _refuse_two(first, words)
     return first
 
@@ -219,19 +220,20 @@ def _refuse_lone(first: Mapping[Path, Word], raw: Words, words: Words) -> None:
             raise _ambiguous(f"{lone[0].text} is in all names, such as {path}: is it the one person?", path)
 
 
-def _refuse_rare_words(first: Mapping[Path, Word], flat: Mapping[Path, Sequence[Word]]) -> None:
-    """Refuse a plain word behind some of the first words alone: `A1_anna` and `B2_anna` may be one person.
+def _refuse_plain_words(first: Mapping[Path, Word], flat: Mapping[Path, Sequence[Word]]) -> None:
+    """Refuse a plain word behind several first words: `A1_anna` and `B2_anna` may be one person.
 
-    Words of a protocol are shared by (nearly) all, and there are fewer of them than people.
+    Words of a protocol are shared by (nearly) all of many people, and there are fewer of them than people.
     """
     behind: dict[str, dict[str, Path]] = defaultdict(dict)
     for path, stem in flat.items():
-        for word in stem[1:]:
+        for word in stem[stem.index(first[path]) + 1 :]:
             if len(word.key) > 1 and not word.is_numbered:
                 behind[word.key].setdefault(first[path].key, path)
     people = {word.key for word in first.values()}
+    protocol = len(behind) < len(people) >= MANY
     for places in behind.values():
-        if 1 < len(places) < SHARED * len(people) or (len(places) > 1 and len(behind) >= len(people)):
+        if len(places) > 1 and not (protocol and len(places) >= SHARED * len(people)):
             one, other = list(places.values())[:2]
             raise _ambiguous(f"{one} and {other}: one person, or two?", one)
 

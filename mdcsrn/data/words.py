@@ -34,7 +34,10 @@ _PLAIN = (
     "pre|post|before|after|first|second|third|initial|final|siemens|philips|ge|toshiba|canon|uih|hitachi|prisma|skyra|"
     "trio|verio|avanto|aera|vida|achieva|ingenia|intera|signa|discovery|premier"
 )
-_KNOWN = re.compile(rf"(?:{_NUMBERED})\d*[a-z]?|{_PLAIN}|\d+(?:p\d+)?(?:t|mm|iso)|(?:19|20)\d\d|d\d{{4}}")
+_LETTERED = "ses|session|visit|scan|run|site|group|arm"
+_KNOWN = re.compile(
+    rf"(?:{_NUMBERED})(?:\d+[a-z]?)?|(?:{_LETTERED})[a-z]|{_PLAIN}|\d+(?:p\d+)?(?:t|mm|iso)|(?:19|20)\d\d|d\d{{4}}"
+)
 _COUNTED = re.compile(_NUMBERED)
 _DAY = r"(?:0[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0[1-9]|1[0-2])"

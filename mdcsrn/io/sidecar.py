@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mdcsrn.files import read_text
 from mdcsrn.io.formats import image_stem
@@ -133,14 +134,42 @@ def facts_of(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> ScanF
         contrast, origin = (guessed, "sidecar") if guessed in CONTRASTS else (None, "unknown")
     acquisition = metadata.get("MRAcquisitionType")
     thickness = metadata.get("SliceThickness")
-    number = isinstance(thickness, int | float) and not isinstance(thickness, bool) and 0 < thickness < 1000
     stripped = metadata.get("SkullStripped")
     direction = str(metadata.get("SliceEncodingDirection", "")).rstrip("-")
     return ScanFacts(
         contrast=contrast,
         acquisition=acquisition if acquisition in ("2D", "3D") else None,
-        slice_thickness=float(thickness) if number and thickness is not None else None,
+        slice_thickness=float(thickness) if _is_number(thickness) and 0 < thickness < 1000 else None,
         slice_axis=AXES.get(direction),
         skull_stripped=stripped if isinstance(stripped, bool) else None,
         origin=origin,
+        **_matrix(metadata),
     )
+
+
+def _matrix(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The acquired matrix as dcm2niix gives it; what it does not give, or gives wrongly, is None."""
+    lines, matrix = _count(metadata.get("AcquisitionMatrixPE")), _count(metadata.get("ReconMatrixPE"))
+    interpolated = metadata.get("Interpolation2D")
+    percent = metadata.get("PercentSampling")
+    if lines is None and matrix is not None and _is_number(percent) and 0 < percent <= 100:
+        lines = round(matrix * percent / 100 / (2 if interpolated is True else 1))
+    named = metadata.get("PhaseEncodingDirection", metadata.get("PhaseEncodingAxis"))
+    axis = AXES.get(str(named).rstrip("-"))
+    if axis is None and metadata.get("MRAcquisitionType") == "2D":  # 3D volumes are often turned to another orientation
+        axis = {"ROW": 0, "COL": 1}.get(str(metadata.get("InPlanePhaseEncodingDirectionDICOM")))
+    return {
+        "phase_axis": axis,
+        "phase_lines": lines,
+        "phase_matrix": matrix,
+        "read_samples": _count(metadata.get("BaseResolution")),
+        "interpolated": interpolated if isinstance(interpolated, bool) else None,
+    }
+
+
+def _count(value: object) -> int | None:
+    return round(value) if _is_number(value) and 1 <= value < 1 << 16 else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
