@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def from_folder(
             except DataError as error:
                 failures.append(error)
                 continue
-            if facts.label is not None and (table is None or table.find(image.absolute()) is None):
+            if facts.label is not None and (table is None or table.find(Path(os.path.abspath(image))) is None):
                 labels[image] = facts.label
                 continue
             good.append(image)
@@ -183,7 +184,7 @@ def _scans(folder: Path, crop_kspace: Path | None, table: SubjectsTable | None) 
     labels: dict[Path, str] = {}
     for image in images:
         why = "a result of mdcsrn" if image in ours else label_by_name(image.relative_to(folder))
-        if why is not None and (table is None or table.find(image.absolute()) is None):
+        if why is not None and (table is None or table.find(Path(os.path.abspath(image))) is None):
             labels[image] = why
     return [image for image in images if image not in labels], labels
 
