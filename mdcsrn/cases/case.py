@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mdcsrn.inference.suggest import Suggestion
     from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.scan import Scan
+    from mdcsrn.io.volume import Volume
 
 Progress = Callable[[float], None]  # share of the case that is done, 0 to 1
 
@@ -37,11 +38,12 @@ class Job:
         dicom_out: folder of a derived series, or None.
         label: number and description of that series; None: those that its source suggests.
         report: HTML file, or None.
-        sources: BIDS URIs of the source; None: its relative path.
         further: place of the further files by role (spread, invention, mean, mask); None: ``NAME_sr_ROLE.nii.gz``.
         inputs: files that are read beside `source` and `mask`: slices of a series, voxels of a pair, sidecars.
         chosen: ``volume`` and ``report``, as far as the user named the very file, which then may be replaced.
         error: why the case is refused before any work.
+        describe: fields of BIDS for the JSON sidecar of a file, by its role (empty: the volume, whose sidecar is the
+            record) and the volume; None: the record has its own, and further files have no sidecars.
     """
 
     name: str
@@ -53,11 +55,11 @@ class Job:
     dicom_out: Path | None = None
     label: SeriesLabel | None = None
     report: Path | None = None
-    sources: tuple[str, ...] | None = None
     further: Callable[[str], Path] | None = None
     inputs: tuple[Path, ...] = ()
     chosen: tuple[str, ...] = ()
     error: MdcsrnError | None = None
+    describe: Callable[[str, Volume], Mapping[str, Any]] | None = None
 
     def file(self, role: str) -> Path:
         """Place of a further file."""

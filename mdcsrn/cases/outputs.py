@@ -37,10 +37,10 @@ def outputs_of(job: Job, options: Options) -> list[Output]:
     from mdcsrn.inference.record import sidecar_path
 
     found = [Output("volume", job.output), Output("record", sidecar_path(job.output))]
-    if options.uncertainty:
-        found += [Output(role, job.file(role)) for role in MAPS]
-    if job.mask is not None:
-        found.append(Output("mask", job.file("mask")))
+    roles = (*(MAPS if options.uncertainty else ()), *(("mask",) if job.mask is not None else ()))
+    found += [Output(role, job.file(role)) for role in roles]
+    if job.describe is not None:
+        found += [Output(f"{role}_sidecar", sidecar_path(job.file(role))) for role in roles]
     if job.report is not None:
         found.append(Output("report", job.report))
     if job.dicom_out is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import mdcsrn
 from mdcsrn.cases.byproducts import Failures, attempt, earlier_files
 from mdcsrn.cases.case import Job
 from mdcsrn.cases.options import Options
@@ -107,6 +108,15 @@ def write_result(
         names.append(path.name)
         return Written(path, sha256(made.volumes.path(path.name)))
 
+    def put_further(role: str, volume: Volume, dtype: np.dtype) -> None:
+        others[role] = put(volume, job.file(role), dtype)
+        if job.describe is not None:
+            path = sidecar_path(job.file(role))
+            content = {"software": f"mdcsrn {mdcsrn.__version__}", **job.describe(role, volume)}
+            atomic_write_text(made.volumes.path(path.name), to_text(content))
+            names.append(path.name)
+            others[f"{role}_sidecar"] = Written(path, sha256(made.volumes.path(path.name)))
+
     dtype = stored_dtype(scan.volume, options.dtype)
     stored, certificate = as_stored(prediction, scan.volume, dtype)
     notices = rounding_notices(certificate, dtype)
@@ -117,14 +127,14 @@ def write_result(
     if options.uncertainty:
         for role, volume in prediction.maps.items():
             with attempt(role, made.failed):
-                others[role] = put(volume, job.file(role), np.dtype(np.float32))
+                put_further(role, volume, np.dtype(np.float32))
     if labels is not None:
         with attempt("mask", made.failed):
-            others["mask"] = _put_labels(labels, prediction, put, job.file("mask"))
+            put_further("mask", *_carried(labels, prediction))
     if made.page is not None and job.report is not None:
         with attempt("report", made.failed):
             others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if job.describe is None else dict(job.describe("", stored))
     if made.series is not None and job.dicom_out is not None:
         with attempt("series", made.failed):
             series, coarse = make_series(made.series.path(SERIES), job, options, prediction, scan, model)
@@ -135,7 +145,7 @@ def write_result(
     extra |= _earlier(job, others)
     record = sidecar(
         prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
-        stored_certificate=certificate, others=others, sources=job.sources, notices=notices, extra=extra,
+        stored_certificate=certificate, others=others, notices=notices, extra=extra,
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))
@@ -143,15 +153,12 @@ def write_result(
     return record
 
 
-def _put_labels(
-    labels: Volume, prediction: Prediction, put: Callable[[Volume, Path, np.dtype], Written], place: Path
-) -> Written:
-    """Label map on the result's grid, in its own integer type."""
+def _carried(labels: Volume, prediction: Prediction) -> tuple[Volume, np.dtype]:
+    """Label map on the result's grid, and its own integer type."""
     from mdcsrn.inference.labels import carry_labels
 
     carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape, prediction.volume.forms)
-    kept = labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
-    return put(carried, place, kept)
+    return carried, labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
 
 
 def _earlier(job: Job, others: dict[str, Written]) -> dict[str, Any]:

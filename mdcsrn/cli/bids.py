@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.bids import BidsImage
     from mdcsrn.io.nonfinite import NonFinite
     from mdcsrn.io.scan import Scan
+    from mdcsrn.io.volume import Volume
 
 _path = click.Path(path_type=Path, readable=False)
 
@@ -76,7 +77,8 @@ def command(
     from mdcsrn.cases.outputs import checked
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.inference.models import find_model
-    from mdcsrn.io.bids import SUFFIXES, find_bids, write_dataset_description
+    from mdcsrn.io.bids import SUFFIXES, find_bids
+    from mdcsrn.io.bids_dataset import write_companions, write_dataset_description
 
     options.task()  # what is wrong with the settings is told before anything is written
     if options.dicom_out is not None:
@@ -86,17 +88,20 @@ def command(
         options = dataclasses.replace(options, report=page_folder(options.report))
     find_model(bundle=options.bundle, model=options.model)
     images = find_bids(bids_dir, participants, sessions, suffixes or SUFFIXES)
-    jobs = [_job(image, out_dir, options) for image in images]
+    jobs = checked([_job(image, out_dir, options) for image in images], options)
     if not options.dry_run:
         write_dataset_description(out_dir, bids_dir)
-    run_jobs(checked(jobs, options), options, several=True)
+        maps = ("spread", "mean", "invention") if options.uncertainty else ()
+        labels = ("mask",) if options.mask is not None else ()
+        write_companions(out_dir, images, ("", *maps, *labels))
+    run_jobs(jobs, options, several=True)
 
 
 def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
     from mdcsrn.cases.places import mask_of
     from mdcsrn.files import sha256
     from mdcsrn.io import nifti_stem
-    from mdcsrn.io.bids import derivative_path
+    from mdcsrn.io.bids_derivative import derivative_path, page_path
 
     return Job(
         name=image.name,
@@ -105,10 +110,10 @@ def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
         load=partial(_load, image, options.nonfinite),
         fingerprint=partial(sha256, image.path),
         mask=mask_of(image.name, options.mask, several=True),
-        report=None if options.report is None else options.report / f"{image.name}_desc-sr.html",
-        sources=(image.uri,),
-        further=partial(_further, image, out_dir),
+        report=None if options.report is None else page_path(image, options.report),
+        further=partial(derivative_path, image, out_dir),
         inputs=(image.path.with_name(f"{nifti_stem(image.path)}.json"),),
+        describe=partial(_describe, image),
     )
 
 
@@ -125,11 +130,7 @@ def _load(image: BidsImage, nonfinite: NonFinite) -> Scan:
     return dataclasses.replace(scan, volume=volume, facts=facts)
 
 
-def _further(image: BidsImage, out_dir: Path, role: str) -> Path:
-    """``sub-01_desc-srspread_T1w``; of labels, whose suffix says what they are, ``sub-01_desc-srT1w_dseg``."""
-    from mdcsrn.io.bids import derivative_path
+def _describe(image: BidsImage, role: str, volume: Volume) -> dict[str, Any]:
+    from mdcsrn.io.bids_derivative import describe
 
-    if role != "mask":
-        return derivative_path(image, out_dir, f"sr{role}")
-    place = derivative_path(image, out_dir, f"sr{image.suffix}")
-    return place.with_name(place.name.removesuffix(f"{image.suffix}.nii.gz") + "dseg.nii.gz")
+    return describe(image, role, volume.spacing)

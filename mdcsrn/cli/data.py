@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.targets import check_target
+
+if TYPE_CHECKING:
+    from mdcsrn.data.split import SubjectsTable
 
 _path = click.Path(path_type=Path)
 _output = click.option("-o", "--output", required=True, type=_path, metavar="DATALIST", help="JSON file to write.")
@@ -43,7 +49,8 @@ def sample(output: Path, subjects: int, seed: int) -> None:
               help="Shares of training, validation, test.")  # fmt: skip
 @_seed
 @_table
-@click.option("--subject-regex", metavar="R", help="First group names the subject in a path.")
+@click.option("--subject-pattern", "--subject-regex", "pattern", metavar="R",
+              help="Regular expression: its first group names the person in a path.")  # fmt: skip
 @click.option("--crop-kspace", type=_path, metavar="OUTDIR", help="Write interpolated scans at their acquired matrix.")
 @click.option("--check-band/--no-check-band", default=True, help="Look for interpolated scans (reads every voxel).")
 def from_folder(
@@ -52,28 +59,29 @@ def from_folder(
     split: tuple[float, float, float],
     seed: int,
     subjects_table: Path | None,
-    subject_regex: str | None,
+    pattern: str | None,
     crop_kspace: Path | None,
     check_band: bool,
 ) -> None:
     """List the NIfTI files below DIR, split by subject.
 
-    A subject is named by --subjects-table, --subject-regex, BIDS sub-XX, or the file name up to the first _. Scans
-    with an empty outer band of k-space are reported: they would teach blur. Files that cannot be used are listed and
-    left out, and the exit code is then 3.
+    Who is on a scan is named by --subjects-table or --subject-pattern, else inferred from the paths (BIDS, IXI, ADNI,
+    OASIS, BraTS, HCP, nnU-Net, a folder or a name for each person) and shown; names that leave a doubt are refused.
+    Masks, label maps, derivatives and results of this software are left out. Scans with an empty outer band of k-space
+    are reported: they would teach blur. Files that cannot be used are listed and left out, and the exit code is then 3.
     """
     from mdcsrn.data.crops import list_crops, plan_crops
-    from mdcsrn.data.datalist import SplitRule, build_datalist, find_images, write_datalist
+    from mdcsrn.data.datalist import SplitRule, build_datalist, write_datalist
     from mdcsrn.data.inspect import inspect_image
     from mdcsrn.data.split import FRACTIONS, read_subjects_table
+    from mdcsrn.data.subjects import name_subjects
 
     if crop_kspace is not None and not check_band:
         raise ConfigError("--crop-kspace needs --check-band", remedy="leave --no-check-band out")
     table = read_subjects_table(subjects_table) if subjects_table is not None else None
-    rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed, subject_regex, table)
-    images = find_images(folder)
-    if crop_kspace is not None:  # crops of an earlier call are no scans of their own
-        images = [image for image in images if not image.resolve().is_relative_to(crop_kspace.resolve())]
+    rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed, pattern, table)
+    images, labels = _scans(folder, crop_kspace, table)
+    named = name_subjects(images, folder, pattern, table)  # a doubt ends the command before minutes of reading
     check_target(output, [*images, subjects_table], "datalist")
     crops = plan_crops(images, folder, crop_kspace) if crop_kspace is not None and images else {}
     good: list[Path] = []
@@ -88,6 +96,9 @@ def from_folder(
             except DataError as error:
                 failures.append(error)
                 continue
+            if facts.label is not None and (table is None or table.find(Path(os.path.abspath(image))) is None):
+                labels[image] = facts.label
+                continue
             good.append(image)
             empty += facts.empty
             if facts.cropped is not None:
@@ -95,13 +106,16 @@ def from_folder(
             click.echo(facts.row(image.relative_to(folder).as_posix()))
     if crop_kspace is not None and images:
         list_crops(crop_kspace, replaced.values())
+    _report_labels(labels, folder)
     if not good:
         raise (
             DataError(f"no file of {folder} can be used", got=f"the first: {failures[0]}")
             if failures
-            else DataError(f"{folder} holds no scans besides the cropped ones")
+            else DataError(f"{folder} holds no scans", got="masks, label maps, results or crops alone")
         )
-    content, left_out = build_datalist(good, folder, output.parent, rule, replaced=replaced)
+    shown = [f"{image.relative_to(folder).as_posix()} is {name}" for image, name in named.examples()]
+    click.echo(f"{len(set(named.names.values()))} subjects, named by {named.how}: {'; '.join(shown)}")
+    content, left_out = build_datalist(good, folder, output.parent, rule, replaced=replaced, named=named)
     write_datalist(content, output)
     _report(content, output, [f"left out by the table: {image}" for image in left_out])
     if empty and not replaced:
@@ -162,6 +176,32 @@ def hcp(
     write_datalist(content, output)
     _report(content, output, [f"left out by the table: {image}" for image in left_out])
     _raise_all(failures, len(wanted), "subjects could not be fetched")
+
+
+def _scans(folder: Path, crop_kspace: Path | None, table: SubjectsTable | None) -> tuple[list[Path], dict[Path, str]]:
+    """The scans below a folder, and what is none by its name, with the reason; a table's own files are scans."""
+    from mdcsrn.data.datalist import find_images
+    from mdcsrn.data.label_maps import label_by_name
+    from mdcsrn.io.folder import earlier_results
+
+    images = find_images(folder)
+    if crop_kspace is not None:  # crops of an earlier call are no scans of their own
+        images = [image for image in images if not image.resolve().is_relative_to(crop_kspace.resolve())]
+    ours = earlier_results(images)
+    labels: dict[Path, str] = {}
+    for image in images:
+        why = "a result of mdcsrn" if image in ours else label_by_name(image.relative_to(folder))
+        if why is not None and (table is None or table.find(Path(os.path.abspath(image))) is None):
+            labels[image] = why
+    return [image for image in images if image not in labels], labels
+
+
+def _report_labels(labels: Mapping[Path, str], folder: Path) -> None:
+    """How many images are left out as no scans, and why the first few."""
+    if labels:
+        shown = [f"{image.relative_to(folder).as_posix()} ({why})" for image, why in list(labels.items())[:3]]
+        more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+        click.echo(f"left out as masks, label maps or derivatives: {', '.join(shown)}{more}", err=True)
 
 
 def _report(content: dict[str, object], output: Path, notes: list[str]) -> None:

@@ -7,6 +7,7 @@ around it. The anatomy's own decay is gradual, and so is a scanner's apodisation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,24 +59,33 @@ class AxisBand:
         return self.fraction < 1
 
 
-def detect_band(array: NDArray[np.float32]) -> tuple[AxisBand, AxisBand, AxisBand]:
+def detect_band(
+    array: NDArray[np.float32], expected: Sequence[int | None] = (None, None, None)
+) -> tuple[AxisBand, AxisBand, AxisBand]:
     """Find interpolated axes of a volume.
 
     Args:
         array: volume, shape (D, H, W), any unit, finite.
+        expected: samples of each axis that were acquired, where other sources say so. An edge in just that place is
+            told from apodisation by its place, so that the height of long axes is enough on short ones too.
 
     Returns:
         One :class:`AxisBand` per array axis.
     """
-    d, h, w = (_assess(array, axis) for axis in range(3))
+    d, h, w = (_assess(array, axis, expected[axis]) for axis in range(3))
     return d, h, w
 
 
-def _assess(array: NDArray[np.float32], axis: int) -> AxisBand:
+def _assess(array: NDArray[np.float32], axis: int, expected: int | None) -> AxisBand:
     n = array.shape[axis]
     if n < SMALLEST_AXIS or array.size < n * SMALLEST_PLANE:
         return AxisBand(1.0, n, 0.0, 0.0, 0.0, assessed=False)
-    return _find_edge(power_spectrum(array, axis), n)
+    spectrum = power_spectrum(array, axis)
+    band = _find_edge(spectrum, n, STEP_DB if n >= LONG_AXIS else SHORT_STEP_DB)
+    if not band.empty and expected is not None:
+        there = _find_edge(spectrum, n, STEP_DB, expected // 2)
+        return there if there.empty else band
+    return band
 
 
 def crop_to_band(volume: Volume, bands: tuple[AxisBand, AxisBand, AxisBand] | None = None) -> Volume:
@@ -117,12 +127,13 @@ def power_spectrum(array: NDArray[np.float32], axis: int) -> NDArray[np.float64]
     return np.log10(power.mean(axis=0, dtype=np.float64) + np.finfo(np.float32).tiny)
 
 
-def _find_edge(spectrum: NDArray[np.float64], n: int) -> AxisBand:
-    """Best step of a log10 spectrum of an axis with n voxels."""
+def _find_edge(spectrum: NDArray[np.float64], n: int, least: float, place: int | None = None) -> AxisBand:
+    """Best step, of `least` dB or more, of a log10 spectrum of an axis with n voxels; anywhere, or near one place."""
     best = (0.0, 0.0, 0.0, 0)
-    least = STEP_DB if n >= LONG_AXIS else SHORT_STEP_DB
     last = len(spectrum) - 1
     for edge in range(max(FAR + 1, int(FRACTIONS[0] * n / 2)), min(int(FRACTIONS[1] * n / 2), last - NEAR) + 1):
+        if place is not None and abs(edge - place) > NEAR:
+            continue
         far = min(edge + FAR, last)
         floored = np.maximum(spectrum, spectrum[edge - NEAR] - DEEPEST)
         fall = floored[edge - NEAR] - floored[edge + NEAR]

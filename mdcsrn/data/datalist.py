@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.data.split import SubjectsTable, assign, check_disjoint, subject_of
+from mdcsrn.data.subjects import Named, name_subjects
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import atomic_write_text, read_text
@@ -26,7 +27,7 @@ class SplitRule:
     Attributes:
         fractions: share of each section.
         seed: chooses who goes where.
-        regex: names the subject in a path; None: BIDS ``sub-``, else the file name up to the first ``_``.
+        regex: names the subject in a path; None: :func:`mdcsrn.data.subjects.infer_subjects`.
         table: fixes subjects, persons or the whole split; None: the rules above.
     """
 
@@ -38,7 +39,7 @@ class SplitRule:
     @property
     def words(self) -> str:
         """The rule in words, for the datalist."""
-        who = f"expression {self.regex}" if self.regex else "BIDS sub- label, else the file name up to the first _"
+        who = f"expression {self.regex}" if self.regex else "inferred from the paths"
         if self.table is None:
             return f"subject: {who}; persons ordered by SHA-256 of seed and name"
         if self.table.has_split:
@@ -81,6 +82,7 @@ def build_datalist(
     rule: SplitRule,
     name: str = "",
     replaced: Mapping[Path, Path] | None = None,
+    named: Named | None = None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Split files by person into a datalist.
 
@@ -91,24 +93,22 @@ def build_datalist(
         rule: subjects and split.
         name: of the study.
         replaced: files to be listed in the place of some images; the original still names the subject.
+        named: who is on each scan, of these images or more; None: by the rule.
 
     Returns:
         The datalist, and the files that a table puts in no section.
 
     Raises:
-        DataError: a person in two sections, or no file is left for training.
+        DataError: a person in two sections, nothing says who is on a scan, or no file is left for training.
     """
     entries, left_out = [], []
+    named = named or name_subjects(images, folder, rule.regex, rule.table)
     for image in images:
-        inside = image.relative_to(folder)
-        subject = subject_of(inside, rule.regex)
-        # A table's paths may begin above the searched folder, so the absolute path is matched from its end.
-        row = rule.table.find(Path(os.path.abspath(image)), subject) if rule.table else None
+        row = named.rows.get(image)
         if row is None and rule.table is not None and rule.table.has_split:
             left_out.append(image)
             continue
-        subject = (row.subject if row else None) or subject
-        entry = {"image": _written((replaced or {}).get(image, image), output_folder), "subject": subject}
+        entry = {"image": _written((replaced or {}).get(image, image), output_folder), "subject": named.names[image]}
         if row and row.person:
             entry["person"] = row.person
         entries.append((entry, row.section if row else None, image))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdcsrn.data.band import AxisBand, crop_to_band, detect_band
+from mdcsrn.data.label_maps import label_by_content
 from mdcsrn.errors import DataError
 from mdcsrn.io import read_header, read_volume, write_volume
 
@@ -20,6 +21,7 @@ class ImageFacts:
         bands: of the three axes, or None where they were not looked at.
         warnings: oddities of the header.
         cropped: the file at the acquired matrix, where one was written.
+        label: why it is a mask or a label map by its voxels; None: a scan, or the voxels were not read.
     """
 
     shape: tuple[int, ...]
@@ -27,6 +29,7 @@ class ImageFacts:
     bands: tuple[AxisBand, AxisBand, AxisBand] | None
     warnings: tuple[str, ...]
     cropped: Path | None = None
+    label: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -72,6 +75,9 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
             )
         return ImageFacts(header.shape, header.spacing, None, header.warnings)
     volume = read_volume(image)
+    label = label_by_content(volume.array)
+    if label is not None:
+        return ImageFacts(volume.shape, volume.spacing, None, volume.warnings, label=label)
     bands = detect_band(volume.array)
     cropped = None
     if crop is not None and any(band.empty for band in bands):

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,13 +57,35 @@ class SubjectsTable:
     has_split: bool
     path: Path
 
-    def find(self, image: Path, subject: str) -> Row | None:
+    def find(self, image: Path, subject: str | None = None) -> Row | None:
         """Row of a file: by the longest matching end of its path, else by its subject."""
         parts = image.parts
         for start in range(len(parts)):
             if parts[start:] in self.by_file:
                 return self.by_file[parts[start:]]
-        return self.by_subject.get(subject)
+        return None if subject is None else self.by_subject.get(subject)
+
+    def named_in(self, image: Path) -> str | None:
+        """The subject of the table whose name stands in a path as a whole, where it is one alone.
+
+        Raises:
+            DataError: two of them do.
+        """
+        text = image.as_posix()
+        found = set(self._pattern.findall(text)) if self._pattern else set()
+        if len(found) > 1:
+            raise DataError(
+                f"{image} names two subjects of {self.path}",
+                got=" and ".join(sorted(found)),
+                remedy="name the files in the table, in a column file",
+            )
+        return found.pop() if found else None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        """Longer names first, so that `P1-2` is not taken for `P1`."""
+        names = sorted(self.by_subject, key=lambda name: (-len(name), name))
+        return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(map(re.escape, names))})(?![0-9A-Za-z])") if names else None
 
 
 def subject_of(image: Path, regex: str | None = None) -> str:

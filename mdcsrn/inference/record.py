@@ -56,7 +56,6 @@ def sidecar(
     dtype: str = "float32",
     stored_certificate: Mapping[str, Any] | None = None,
     others: Mapping[str, Written] | None = None,
-    sources: Sequence[str] | None = None,
     notices: Sequence[Notice] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -74,9 +73,8 @@ def sidecar(
         dtype: stored voxel type.
         stored_certificate: consistency of the voxels as stored; None where there is none.
         others: further files by role (``spread``, ``invention``, ``mask``, ``report`` ...).
-        sources: BIDS URIs of the source; None: its path relative to the output.
         notices: warnings of the writing, beyond those of the prediction.
-        extra: further plain values, such as the DICOM series that was written.
+        extra: further plain values, such as the DICOM series that was written, or fields of BIDS in the place of ours.
 
     Returns:
         The record; :func:`read_sidecar` takes it back.
@@ -90,7 +88,7 @@ def sidecar(
         "software": f"mdcsrn {mdcsrn.__version__}",
         "format": FORMAT,
         "Description": UNCHANGED if prediction.plan.kind == "nothing" else RESTORED,
-        "Sources": list(sources) if sources is not None else [source],
+        "Sources": [source],
         "SpatialReference": "orig",
         **({} if facts.skull_stripped is None else {"SkullStripped": facts.skull_stripped}),
         "name": scan.name,

@@ -11,6 +11,7 @@ import torch
 
 from mdcsrn.data.band import SMALLEST_AXIS, AxisBand, detect_band
 from mdcsrn.errors import ConfigError
+from mdcsrn.inference.evidence import agreement, expected_samples
 from mdcsrn.inference.plan import Pairs, Plan
 from mdcsrn.inference.slices import SliceAxis, find_slice_axis
 from mdcsrn.io.scan import ScanFacts
@@ -102,7 +103,8 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
             and the slice axis is not known.
     """
     slices = find_slice_axis(volume.spacing, facts, asked=task.slice_profile in SLICE_PROFILES)
-    bands = detect_band(volume.array)
+    expected = expected_samples(facts, volume.shape)
+    bands = detect_band(volume.array, expected)
     if slices.axis is not None:
         n = volume.shape[slices.axis]
         listed = [AxisBand(1.0, n, 0, 0, 0, False) if i == slices.axis else b for i, b in enumerate(bands)]
@@ -134,6 +136,7 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
         reasons=(
             *(axis.reasons[0] for axis in axes),
             *(reason for axis in axes for reason in axis.reasons[1:]),
+            *agreement(expected, bands, volume.shape),
             *slices.reasons,
             *reasons,
         ),

@@ -1,34 +1,33 @@
-"""A BIDS dataset: which anatomical images it holds, and where their derivatives belong (BIDS 1.10)."""
+"""A BIDS dataset: which anatomical images it holds, and what its names and sidecars say of them (BIDS 1.11)."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import mdcsrn
-from mdcsrn.errors import DataError, MdcsrnError, OutputError
+from pathspec import GitIgnoreSpec
+
+from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.fetched import check_fetched
-from mdcsrn.files import atomic_write_text, read_text
+from mdcsrn.files import read_text
 from mdcsrn.io.names import is_standard_name, nifti_stem
 from mdcsrn.io.scan import ScanFacts
-from mdcsrn.io.sidecar import DESCRIPTION, parse_name, scan_facts
+from mdcsrn.io.sidecar import DESCRIPTION, facts_of, parse_name, read_metadata
 
-VERSION = "1.10.0"
 SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
-# Entities of anatomical images and their derivatives, in the order that BIDS prescribes.
+# Entities in the order that the schema of BIDS 1.11 prescribes.
 ORDER = (
-    "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", "run", "mod",
-    "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk", "seg", "res", "den",
-    "label", "desc",
+    "sub", "tpl", "ses", "cohort", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec",
+    "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk",
+    "atlas", "seg", "scale", "res", "den", "label", "desc",
 )  # fmt: skip
 MAGNITUDE = (None, "mag")  # of the entity part; phase, real and imaginary images are no magnitudes
 SOURCE = "raw"  # name of the source dataset in BIDS URIs
+IGNORE = ".bidsignore"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,7 @@ class BidsImage:
         suffix: such as ``T1w``.
         facts: what its name and sidecars say.
         root: of the dataset.
+        metadata: of its JSON sidecars, inherited ones included.
         warnings: one sentence for each sidecar that cannot be read.
         error: why it cannot be used, where its name is not valid or not unique.
     """
@@ -50,6 +50,7 @@ class BidsImage:
     suffix: str
     facts: ScanFacts
     root: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: MdcsrnError | None = None
 
@@ -70,7 +71,7 @@ def find_bids(
     sessions: Sequence[str] = (),
     suffixes: Sequence[str] = SUFFIXES,
 ) -> list[BidsImage]:
-    """Find the anatomical magnitude images of a dataset.
+    """Find the anatomical magnitude images of a dataset; files that its ``.bidsignore`` names are none of them.
 
     Args:
         root: folder with ``dataset_description.json``.
@@ -79,7 +80,8 @@ def find_bids(
         suffixes: kinds of image.
 
     Returns:
-        Images sorted by path; one whose name breaks the rules, or that is there as .nii and as .nii.gz, has its error.
+        Images sorted by path. One has its error whose name breaks the rules, that is there as .nii and as .nii.gz, or
+        whose name differs from another's in upper and lower case alone: a derivative of both would be one file.
 
     Raises:
         DataError: no dataset, a participant or a session that it has not, or no such image.
@@ -99,75 +101,19 @@ def find_bids(
             places.append(subject)
     files = [file for place in places if (place / "anat").is_dir() for file in _entries(place / "anat")]
     files = sorted(file for file in files if is_standard_name(file) and parse_name(file).suffix in suffixes)
+    ignored = _ignored(base, files)
+    files = [file for file in files if file not in ignored]
     images = [_image(file, base, files) for file in files if parse_name(file).entities.get("part") in MAGNITUDE]
     unique = {image.name: image for image in images}
     if not unique:
         whom = f" of {', '.join('sub-' + label for label in subjects)}" if participants else ""
+        left_out = f" that its {IGNORE} does not leave out" if ignored else ""
         raise DataError(
-            f"{base} holds no anatomical image{whom}", allowed=", ".join(suffixes), remedy="check labels and suffix"
+            f"{base} holds no anatomical image{whom}{left_out}",
+            allowed=", ".join(suffixes),
+            remedy="check labels and suffix",
         )
-    return list(unique.values())
-
-
-def derivative_path(image: BidsImage, out_dir: str | os.PathLike[str], description: str = "sr") -> Path:
-    """Where the derivative of an image belongs: same folders, entity ``desc`` added, .nii.gz.
-
-    Args:
-        image: from :func:`find_bids`.
-        out_dir: root of the derived dataset.
-        description: label of ``desc``, letters and digits.
-
-    Raises:
-        OutputError: a description with other characters.
-    """
-    if not re.fullmatch(r"[0-9A-Za-z]+", description):
-        raise OutputError("a BIDS label holds letters and digits", got=description)
-    entities = {**{key: label for key, label in image.entities.items() if key != "desc"}, "desc": description}
-    name = "_".join([*(f"{key}-{label}" for key, label in entities.items()), image.suffix])
-    return Path(out_dir) / image.path.parent.relative_to(image.root) / f"{name}.nii.gz"
-
-
-def write_dataset_description(out_dir: str | os.PathLike[str], bids_dir: str | os.PathLike[str]) -> Path:
-    """Write the ``dataset_description.json`` of a derived dataset; a second run writes the same.
-
-    Args:
-        out_dir: root of the derived dataset; made where it is missing.
-        bids_dir: root of the source.
-
-    Returns:
-        The file.
-
-    Raises:
-        DataError: the source has no description.
-        OutputError: `out_dir` is the source itself, holds another dataset, or cannot be written.
-    """
-    target, source = Path(out_dir), Path(bids_dir)
-    raw = read_description(source)
-    if target.resolve() == source.resolve():
-        raise OutputError(
-            f"{target} is the dataset itself", allowed="another folder", remedy="take BIDS_DIR/derivatives/mdcsrn"
-        )
-    file = target / DESCRIPTION
-    if file.exists() and not _is_ours(file):
-        raise OutputError(f"{target} holds another dataset", remedy="choose an empty folder")
-    link = quote(Path(os.path.relpath(source.resolve(), target.resolve())).as_posix())
-    doi = raw.get("DatasetDOI")
-    content = {
-        "Name": "mdcsrn super-resolution",
-        "BIDSVersion": VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "mdcsrn",
-                "Version": mdcsrn.__version__,
-                "Description": "3D super-resolution that keeps the measured part of k-space",
-            }
-        ],
-        "SourceDatasets": [{"DOI": doi} if isinstance(doi, str) and doi else {"URL": link}],
-        "DatasetLinks": {SOURCE: link},
-    }
-    atomic_write_text(file, json.dumps(content, indent=2) + "\n")
-    return file
+    return _apart(list(unique.values()))
 
 
 def read_description(root: str | os.PathLike[str]) -> dict[str, Any]:
@@ -196,14 +142,56 @@ def read_description(root: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _image(file: Path, root: Path, files: Iterable[Path]) -> BidsImage:
     name = parse_name(file)
-    facts, problems = scan_facts(file, root)
+    metadata, problems = read_metadata(file, root)
     error = _name_error(file, root)
     twins = sorted(
         other.name for other in files if other.parent == file.parent and nifti_stem(other) == nifti_stem(file)
     )
     if error is None and len(twins) > 1:
         error = DataError(f"{file.parent} holds one image twice", got=", ".join(twins), remedy="keep one of them")
-    return BidsImage(file, name.entities, name.suffix, facts, root, problems, error)
+    return BidsImage(file, name.entities, name.suffix, facts_of(file, metadata), root, metadata, problems, error)
+
+
+def _apart(images: list[BidsImage]) -> list[BidsImage]:
+    """Give an error to images whose names are one name on a disk that knows no upper and lower case."""
+    names: dict[str, list[str]] = {}
+    for image in images:
+        names.setdefault(image.name.casefold(), []).append(image.path.name)
+    return [
+        replace(
+            image,
+            error=DataError(
+                f"{image.path.parent} holds names that differ in upper and lower case alone",
+                got=", ".join(same), remedy="rename one of them",
+            ),
+        )
+        if image.error is None and len(same := names[image.name.casefold()]) > 1
+        else image
+        for image in images
+    ]  # fmt: skip
+
+
+def _ignored(root: Path, files: Iterable[Path]) -> set[Path]:
+    """Those of the files that the dataset's ``.bidsignore`` leaves out; its patterns are those of git."""
+    try:
+        lines = read_text(root / IGNORE).splitlines()
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {root / IGNORE}", got=error.strerror, remedy="ask for the right to read it"
+        ) from error
+    spec = GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line))
+    return {file for file in files if spec.match_file(file.relative_to(root).as_posix())}
+
+
+def _is_pattern(line: str) -> bool:
+    """False for a line that git could not make sense of either, such as a lone "!": it matches nothing."""
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
 
 
 def _name_error(file: Path, root: Path) -> DataError | None:
@@ -257,12 +245,3 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(
             f"cannot open the folder {folder}", got=error.strerror, remedy="ask for the right to read it"
         ) from error
-
-
-def _is_ours(file: Path) -> bool:
-    try:
-        content = json.loads(read_text(file))
-        makers = content.get("GeneratedBy", [])
-        return content.get("DatasetType") == "derivative" and any(maker.get("Name") == "mdcsrn" for maker in makers)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError, DataError):
-        return False

@@ -22,6 +22,11 @@ class ScanFacts:
         slice_thickness: millimetres.
         slice_axis: array axis of the volume that is perpendicular to the slices.
         skull_stripped: True where the file says so.
+        phase_axis: array axis of phase encoding.
+        phase_lines: lines along it that were acquired.
+        phase_matrix: lines along it that were reconstructed; more where the scanner interpolated.
+        read_samples: acquired samples along the readout, without oversampling.
+        interpolated: True where the scanner interpolated in the plane.
         image_type: what the values are, see :mod:`mdcsrn.io.image_type`: ``magnitude``, ``phase`` ...
         origin: where the contrast came from: ``name``, ``sidecar``, ``dicom`` or ``unknown``.
     """
@@ -31,6 +36,11 @@ class ScanFacts:
     slice_thickness: float | None = None
     slice_axis: int | None = None
     skull_stripped: bool | None = None
+    phase_axis: int | None = None
+    phase_lines: int | None = None
+    phase_matrix: int | None = None
+    read_samples: int | None = None
+    interpolated: bool | None = None
     origin: str = "unknown"
     image_type: str | None = None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
@@ -95,7 +96,7 @@ def read_metadata(path: str | os.PathLike[str], root: Path | None = None) -> tup
             content = json.loads(read_text(file))
             if not isinstance(content, dict):
                 raise ValueError("no mapping of keys to values")
-        except (OSError, ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (OSError, ValueError, RecursionError) as error:  # JSONDecodeError is a ValueError
             problems.append(f"the sidecar {file.name} cannot be read and is left out: {type(error).__name__}")
             continue
         except DataError as error:  # not fetched
@@ -127,6 +128,11 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         The facts (a value of the wrong kind counts as not known), and one sentence for each unreadable sidecar.
     """
     metadata, problems = read_metadata(path, root)
+    return facts_of(path, metadata), problems
+
+
+def facts_of(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> ScanFacts:
+    """What an image's name and metadata say of its acquisition; a value of the wrong kind counts as not known."""
     name = parse_name(path)
     suffix = name.suffix
     contrast, origin = (suffix, "name") if suffix in CONTRASTS else (None, "unknown")
@@ -136,16 +142,43 @@ def scan_facts(path: str | os.PathLike[str], root: Path | None = None) -> tuple[
         contrast, origin = (guessed, "sidecar") if guessed in CONTRASTS else (None, "unknown")
     acquisition = metadata.get("MRAcquisitionType")
     thickness = metadata.get("SliceThickness")
-    number = isinstance(thickness, int | float) and not isinstance(thickness, bool) and 0 < thickness < 1000
     stripped = metadata.get("SkullStripped")
     direction = str(metadata.get("SliceEncodingDirection", "")).rstrip("-")
-    facts = ScanFacts(
+    return ScanFacts(
         contrast=contrast,
         acquisition=acquisition if acquisition in ("2D", "3D") else None,
-        slice_thickness=float(thickness) if number and thickness is not None else None,
+        slice_thickness=float(thickness) if _is_number(thickness) and 0 < thickness < 1000 else None,
         slice_axis=AXES.get(direction),
         skull_stripped=stripped if isinstance(stripped, bool) else None,
         origin=origin,
         image_type=kind_of_file(name.entities, suffix, metadata),
+        **_matrix(metadata),
     )
-    return facts, problems
+
+
+def _matrix(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The acquired matrix as dcm2niix gives it; what it does not give, or gives wrongly, is None."""
+    lines, matrix = _count(metadata.get("AcquisitionMatrixPE")), _count(metadata.get("ReconMatrixPE"))
+    interpolated = metadata.get("Interpolation2D")
+    percent = metadata.get("PercentSampling")
+    if lines is None and matrix is not None and _is_number(percent) and 0 < percent <= 100:
+        lines = round(matrix * percent / 100 / (2 if interpolated is True else 1))
+    named = metadata.get("PhaseEncodingDirection", metadata.get("PhaseEncodingAxis"))
+    axis = AXES.get(str(named).rstrip("-"))
+    if axis is None and metadata.get("MRAcquisitionType") == "2D":  # 3D volumes are often turned to another orientation
+        axis = {"ROW": 0, "COL": 1}.get(str(metadata.get("InPlanePhaseEncodingDirectionDICOM")))
+    return {
+        "phase_axis": axis,
+        "phase_lines": lines,
+        "phase_matrix": matrix,
+        "read_samples": _count(metadata.get("BaseResolution")),
+        "interpolated": interpolated if isinstance(interpolated, bool) else None,
+    }
+
+
+def _count(value: object) -> int | None:
+    return round(value) if _is_number(value) and 1 <= value < 1 << 16 else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -37,7 +37,8 @@ def test_derivatives(mdcsrn: Callable, dataset: Path, tmp_path: Path) -> None:
         "sub-02/ses-b/anat/sub-02_ses-b_desc-sr_T1w",
     ]
     listed = [f"{stem}.{ending}" for stem in stems for ending in ("json", "nii.gz")]
-    assert names(out) == sorted(["dataset_description.json", *listed])
+    root = [".bidsignore", "README.md", "dataset_description.json", "descriptions.json", "descriptions.tsv"]
+    assert names(out) == sorted([*root, *listed])
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
     record = json.loads((out / f"{stems[0]}.json").read_text())
     assert record["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
@@ -62,6 +63,8 @@ def test_labels_and_maps_have_names_of_bids(mdcsrn: Callable, dataset: Path, tmp
     listed = [name for name in names(out / "sub-01" / "anat") if name.endswith(".nii.gz")]
     endings = ("sr_T1w", "srspread_T1w", "srinvention_T1w", "srT1w_dseg")
     assert set(listed) >= {f"sub-01_desc-{ending}.nii.gz" for ending in endings}
+    for ending in endings:
+        assert json.loads((out / "sub-01" / "anat" / f"sub-01_desc-{ending}.json").read_text())["SpatialReference"]
     assert mdcsrn("verify", out / "sub-01" / "anat" / "sub-01_desc-sr_T1w.nii.gz").exit_code == 0
 
 
@@ -102,6 +105,23 @@ def test_a_bad_name_is_listed_and_the_rest_is_done(mdcsrn: Callable, dataset: Pa
     assert done.exit_code == 3
     assert "out of order" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 done, 1 failed"
+
+
+def test_images_that_differ_in_desc_alone_have_results_of_their_own(
+    mdcsrn: Callable, dataset: Path, tmp_path: Path
+) -> None:
+    anat, out = dataset / "sub-01" / "anat", tmp_path / "out"
+    for desc in ("preproc", "brain"):
+        (anat / f"sub-01_desc-{desc}_T1w.nii.gz").write_bytes((anat / "sub-01_T1w.nii.gz").read_bytes())
+    words = ("--participant-label", "01", "--suffix", "T1w")
+    done = mdcsrn("bids", dataset, out, "participant", *words, "--json")
+    assert done.exit_code == 0, done.output
+    stems = ["sub-01_desc-brainSr_T1w", "sub-01_desc-preprocSr_T1w", "sub-01_desc-sr_T1w"]
+    outputs = [Path(case["output"]).name for case in json.loads(done.stdout)]
+    assert sorted(outputs) == [f"{stem}.nii.gz" for stem in stems]
+    assert names(out / "sub-01") == sorted(f"anat/{stem}.{ending}" for stem in stems for ending in ("json", "nii.gz"))
+    for stem in stems:
+        assert mdcsrn("verify", out / "sub-01" / "anat" / f"{stem}.nii.gz").exit_code == 0
 
 
 def test_help_fits_a_screen(mdcsrn: Callable) -> None:

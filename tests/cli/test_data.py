@@ -40,9 +40,67 @@ def test_folder(folder: Path) -> None:
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["sub-00_T1w.nii.gz", "36x34x33", "1.000x1.000x1.000"]
+    assert lines[-2] == (
+        "6 subjects, named by BIDS sub- labels: sub-00_T1w.nii.gz is 00; sub-01_T1w.nii.gz is 01; "
+        "sub-02_T1w.nii.gz is 02"
+    )
     assert lines[-1].endswith("4 training, 1 validation, 1 test")
     sections = [load_datalist(folder / "datalist.json", key) for key in ("training", "validation", "test")]
     assert [len(entries) for entries in sections] == [4, 1, 1]
+
+
+def test_masks_label_maps_and_derivatives_are_left_out_and_said(folder: Path) -> None:
+    image = nib.load(folder / "sub-00_T1w.nii.gz")
+    ball = (np.indices(image.shape) - 17).__pow__(2).sum(0) < 150
+    for name in (
+        "sub-00_desc-brain_mask",
+        "sub-01_dseg",
+        "derivatives/x/sub-02_desc-preproc_T1w",
+        "sub-03_acq-odd_T1w",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(ball.astype(np.int16), image.affine), folder / f"{name}.nii.gz")
+    done = run("folder", folder, "-o", folder / "list.json", "--split", 4, 1, 1)
+    assert done.returncode == 0, done.stderr
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("left out as masks, label maps"))
+    assert "mask in its name" in said
+    assert said.endswith("and 1 more")
+    content = json.loads((folder / "list.json").read_text())
+    listed = [entry["image"] for key in ("training", "validation", "test") for entry in content[key]]
+    assert sorted(listed) == [f"sub-{number:02d}_T1w.nii.gz" for number in range(6)]
+    # A table that names a file knows better.
+    (folder / "t.csv").write_text("file,subject\nsub-01_dseg.nii.gz,01\n")
+    done = run("folder", folder, "-o", folder / "list.json", "--subjects-table", folder / "t.csv", "--no-check-band")
+    assert done.returncode == 0, done.stderr
+    assert "sub-01_dseg.nii.gz" in (folder / "list.json").read_text()
+
+
+def test_results_of_predict_are_no_scans(folder: Path) -> None:
+    (folder / "sub-05_T1w.json").write_text(
+        json.dumps({"software": "mdcsrn 0.1", "record_sha256": "0", "files": {"spread": {"path": "sub-04_T1w.nii.gz"}}})
+    )
+    done = run("folder", folder, "-o", folder / "list.json", "--no-check-band")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a result of mdcsrn") == 2
+    assert "sub-05" not in (folder / "list.json").read_text()
+
+
+def test_names_that_leave_a_doubt_are_refused_before_any_voxel_is_read(tmp_path: Path) -> None:
+    for name in ("x1/P01_T1.nii", "y2/P01_T1.nii", "y2/P02_T1.nii", "x1/P03_T1.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("not read")
+    done = run("folder", tmp_path, "-o", tmp_path / "list.json")
+    assert done.returncode == 3
+    assert "do not say who is who" in done.stderr
+    assert "--subject-pattern" in done.stderr
+    assert not (tmp_path / "list.json").exists()
+    for name in ("x1/P01_T1.nii", "y2/P01_T1.nii", "y2/P02_T1.nii", "x1/P03_T1.nii"):
+        array = np.random.default_rng(0).normal(100, 10, (9, 9, 9)).astype(np.float32)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / name)
+    for option in ("--subject-pattern", "--subject-regex"):  # the second is the older name
+        done = run("folder", tmp_path, "-o", tmp_path / "list.json", "--no-check-band", option, r"(P\d+)")
+        assert done.returncode == 0, done.stderr
+        assert "3 subjects, named by the expression (P\\d+): x1/P01_T1.nii is P01" in done.stdout
 
 
 def test_damaged_files_are_listed_and_the_rest_is_done(folder: Path) -> None:

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import mdcsrn
 from mdcsrn.errors import DataError, OutputError
 from mdcsrn.io import Volume, write_volume
-from mdcsrn.io.bids import derivative_path, find_bids, read_description, write_dataset_description
+from mdcsrn.io.bids import BidsImage, find_bids, read_description
+from mdcsrn.io.bids_dataset import write_companions, write_dataset_description
+from mdcsrn.io.bids_derivative import derivative_path, describe, page_path
+from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.sidecar import dataset_root, parse_name, read_metadata, scan_facts
 from mdcsrn.io.sources import Case, load_case
 
@@ -169,13 +174,126 @@ def test_a_derivative_keeps_folders_and_entities(dataset: Path, tmp_path: Path) 
     assert derivative_path(by_name["sub-01_T1w.nii.gz"], out) == out / "sub-01/anat/sub-01_desc-sr_T1w.nii.gz"
     assert (
         derivative_path(by_name["sub-02_ses-b_FLAIR.nii"], out, "spread")
-        == out / "sub-02/ses-b/anat/sub-02_ses-b_desc-spread_FLAIR.nii.gz"
+        == out / "sub-02/ses-b/anat/sub-02_ses-b_desc-srspread_FLAIR.nii.gz"
     )
     touch(dataset, "sub-01/anat/sub-01_desc-old_T1w.nii.gz")
     again = next(image for image in find_bids(dataset, ["01"]) if image.entities.get("desc") == "old")
-    assert derivative_path(again, out).name == "sub-01_desc-sr_T1w.nii.gz"
+    assert derivative_path(again, out).name == "sub-01_desc-oldSr_T1w.nii.gz"
+    assert derivative_path(again, out, "mask").name == "sub-01_desc-oldSrT1w_dseg.nii.gz"
+    assert page_path(again, out) == out / "sub-01_desc-oldSr_T1w.html"
     with pytest.raises(OutputError, match="letters and digits"):
         derivative_path(again, out, "a_b")
+
+
+labels = st.one_of(st.none(), st.sampled_from(["sr", "Sr", "srspread", "srT1w", "T1w", "aSr", "a", "srSr"]))
+named = st.tuples(labels, st.sampled_from(["T1w", "T2w", "FLAIR", "PDw", "T2starw"]))
+
+
+@given(st.sets(named, min_size=2, max_size=8))
+def test_no_two_images_share_a_derivative(images: set[tuple[str | None, str]]) -> None:
+    """Any labels of `desc`, those that our own results have among them; on disks without upper case too."""
+    names = {f"sub-01{f'_desc-{desc}' if desc else ''}_{suffix}".casefold() for desc, suffix in images}
+    assume(len(names) == len(images))  # another dataset is refused, see below
+    places = []
+    for desc, suffix in images:
+        entities = {"sub": "01", **({"desc": desc} if desc else {})}
+        image = BidsImage(Path(f"d/sub-01/anat/sub-01_{suffix}.nii"), entities, suffix, ScanFacts(), Path("d"))
+        places += [derivative_path(image, "o", role) for role in ("", "spread", "mean", "invention", "mask")]
+        places.append(page_path(image, Path("o")))
+    assert len({str(place).casefold() for place in places}) == len(places)
+
+
+def test_names_that_differ_in_case_alone_are_refused_and_the_rest_is_kept(dataset: Path) -> None:
+    touch(dataset, "sub-01/anat/sub-01_desc-Brain_T1w.nii.gz", "sub-01/anat/sub-01_desc-brain_T1w.nii.gz")
+    by_name = {image.path.name: image.error for image in find_bids(dataset, ["01"], suffixes=["T1w"])}
+    refused = [name for name, error in by_name.items() if "upper and lower case" in str(error)]
+    assert refused == ["sub-01_desc-Brain_T1w.nii.gz", "sub-01_desc-brain_T1w.nii.gz"]
+    assert by_name["sub-01_T1w.nii.gz"] is None
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        ("sub-02/\n", ["sub-01_T1w.nii.gz", "sub-01_acq-hi_run-2_T2w.nii.gz"]),
+        ("# none\n\n*_acq-*\r\n**/ses-b/**\n!sub-02_ses-b_FLAIR.nii\n",
+         ["sub-01_T1w.nii.gz", "sub-02_ses-a_T1w.nii.gz", "sub-02_ses-b_FLAIR.nii"]),
+        ("!\n/sub-01/anat/*_T1w.nii.gz\n\ufeff",
+         ["sub-01_acq-hi_run-2_T2w.nii.gz", "sub-02_ses-a_T1w.nii.gz", "sub-02_ses-b_FLAIR.nii",
+          "sub-02_ses-b_part-mag_T2starw.nii"]),
+    ],
+)  # fmt: skip
+def test_bidsignore_is_read_as_git_reads_its_own(dataset: Path, patterns: str, left: list[str]) -> None:
+    (dataset / ".bidsignore").write_bytes(b"\xef\xbb\xbf" + patterns.encode())
+    assert found(dataset) == left
+
+
+def test_what_bidsignore_leaves_out_may_have_any_name_and_all_of_it_is_said(dataset: Path) -> None:
+    touch(dataset, "sub-01/anat/sub-01_oops_T1w.nii.gz")
+    (dataset / ".bidsignore").write_text("*_oops_*\n")
+    assert [image.error for image in find_bids(dataset, ["01"])] == [None, None]
+    (dataset / ".bidsignore").write_text("*.nii*\n")
+    with pytest.raises(DataError, match=r"no anatomical image of sub-01 that its .bidsignore does not leave out"):
+        find_bids(dataset, ["01"])
+
+
+@pytest.mark.parametrize("name", ["cohort-2", "tracksys-a", "atlas-x", "scale-3", "atlas-x_seg-y_scale-2_res-1"])
+def test_all_entities_of_the_schema_are_known(dataset: Path, name: str) -> None:
+    touch(dataset, f"sub-01/anat/sub-01_{name}_T1w.nii.gz")
+    (image,) = (image for image in find_bids(dataset, ["01"]) if name in image.name)
+    assert image.error is None
+
+
+def test_what_is_said_of_a_derivative(dataset: Path) -> None:
+    tell(dataset, "T1w.json", EchoTime=0.003, FlipAngle=9, MTState="yes", PatientName="Doe", DeviceSerialNumber="7")
+    tell(dataset, "sub-01/sub-01_T1w.json", EchoTime=0.004, RepetitionTime="2.3", ScanningSequence=["GR", "IR"])
+    (image,) = find_bids(dataset, ["01"], suffixes=["T1w"])
+    assert describe(image, "", (1, 1, 1)) == {
+        "Sources": ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"], "SpatialReference": "orig", "SkullStripped": False,
+        "EchoTime": 0.004, "FlipAngle": 9, "ScanningSequence": ["GR", "IR"],
+    }  # fmt: skip
+    assert set(describe(image, "mask", (1, 1, 1))) == {"Sources", "SpatialReference", "Description"}
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "fields"),
+    [
+        ("desc-brain", {}, {"SkullStripped": True, "SpatialReference": "orig"}),
+        ("desc-brain", {"SkullStripped": False}, {"SkullStripped": False}),
+        ("desc-preproc", {}, {"SkullStripped": False}),
+        ("desc-better", {}, {"SkullStripped": False}),
+        ("space-MNI152Lin", {}, {"SpatialReference": "MNI152Lin"}),
+        ("space-own", {"SpatialReference": "bids::sub-01/x.nii"}, {"SpatialReference": "bids:raw:sub-01/x.nii"}),
+        ("space-own", {"SpatialReference": {"V": "bids::v.nii"}}, {"SpatialReference": {"V": "bids:raw:v.nii"}}),
+        ("res-2", {"Resolution": "2 mm"}, {"Resolution": "0.5 x 0.75 x 1 mm; the label is the source's"}),
+    ],
+)
+def test_what_a_derivative_inherits(dataset: Path, name: str, stated: dict, fields: dict) -> None:
+    touch(dataset, f"sub-01/anat/sub-01_{name}_T1w.nii.gz")
+    tell(dataset, f"sub-01/anat/sub-01_{name}_T1w.json", **stated)
+    (image,) = (image for image in find_bids(dataset, ["01"]) if name in image.name)
+    said = describe(image, "", (0.5, 0.75, 1.0))
+    assert {key: said[key] for key in fields} == fields
+
+
+def test_the_root_of_a_derived_dataset_is_added_to_and_never_replaced(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tell(dataset, "dataset_description.json", Name="a", BIDSVersion="1.8.0", License="CC0", Funding="no list")
+    (dataset / "CITATION.cff").write_text("authors:\n- family-names: Doe\n  given-names: A.\n- name: Lab\n")
+    content = json.loads(write_dataset_description(out, dataset).read_text())
+    assert content["Authors"] == ["A. Doe", "Lab", "The mdcsrn authors"]
+    assert (content["License"], "Funding" in content) == ("CC0", False)
+    (out / "README").write_text("mine")
+    (out / ".bidsignore").write_text("mine\n")
+    write_companions(out, find_bids(dataset, ["01"]), [""])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "README.md" not in before
+    write_companions(out, find_bids(dataset, ["01"]), [""])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    write_companions(out, find_bids(dataset, ["03"], suffixes=["inplaneT2"]), ["", "mask"])
+    assert (out / "README").read_text() == "mine"
+    assert (out / ".bidsignore").read_text().startswith("mine\n")
+    rows = [line.split("\t")[0] for line in (out / "descriptions.tsv").read_text().splitlines()]
+    assert rows == ["desc_id", "desc-sr", "desc-srinplaneT2"]
 
 
 def test_the_derived_dataset_describes_itself(dataset: Path, tmp_path: Path) -> None:
