@@ -20,7 +20,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _SIZES_BEHIND = 8  # flag: checksum and sizes stand behind the content, and may be zero in the header
 _FLAGS = 0x0806 | _SIZES_BEHIND  # level of deflate, UTF-8 names
 _EXTRAS = {0x5455, 0x5855, 0x7875, 0x4246}  # times, owner, torch's padding; others give a file another name or size
-MOST_DIRECTORY = 64 * 2**20
+MOST_DIRECTORY = 4 * 2**20  # bytes; some ten thousand names
 _PIECE = 2**20
 
 
@@ -91,7 +91,7 @@ def _directory(stream: BinaryIO) -> tuple[list[_Entry], int]:
     if len(text) != comment or not re.fullmatch(rb"[ -~]*", text):
         raise _OtherwiseError("bytes behind its directory")
     if (disk, first) != (0, 0) or here != count or length > MOST_DIRECTORY:
-        raise _OtherwiseError("a directory in parts, or of more than 64 MiB")
+        raise _OtherwiseError("a directory in parts, or of more than 4 MiB")
     stop = size - len(tail) + found
     if start + length == stop - _END64.size - _LOCATOR.size:
         stop = _end64(stream, start + length, (count, length, start))

@@ -15,7 +15,7 @@ ALLOWED = {
         f"torch {kind}Storage"
         for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte")
     ),
-    *("torch BoolStorage", "torch.storage UntypedStorage", "torch float32", "torch float64", "torch int64"),
+    *("torch BoolStorage", "torch float32", "torch float64", "torch int64"),
     *("torch float16", "torch bfloat16", "torch int32", "torch uint8", "torch bool"),
 }
 _CALLS = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}

@@ -43,7 +43,7 @@ class ModelOption(click.Option):
 
 
 _OPTIONS = (
-    click.option("--same-grid", is_flag=True, help="Fill the empty outer band of k-space; the grid stays."),
+    click.option("--same-grid", is_flag=True, help="Fill the empty outer band; the grid stays."),
     click.option("--factor", nargs=3, type=float, metavar="A B C", help="Finer grid by these factors, each >= 1."),
     click.option("--to-spacing", nargs=3, type=float, metavar="X Y Z", help="Finer grid with these voxel edges, mm."),
     click.option("--exact-field", is_flag=True, help="Pad the field of view until the spacing is exact."),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path, readable=False)
 
 
+DICOM_OPTIONS = ("dicom_out", "dicom_slope", "series_description", "series_number")
 _BIDS_APP = {"--participant_label": "--participant-label", "--session_label": "--session-label"}
 
 
@@ -69,7 +70,7 @@ def command(
 ) -> None:
     """Sharpen the anatomical images of a BIDS dataset.
 
-    OUT_DIR becomes a derived dataset. --mask is a folder laid out as the dataset, --report a folder;
+    OUT_DIR becomes a derived dataset. --mask is a folder laid out as the dataset, --report a folder.
     --participant_label 01 02 and --session_label work too.
     """
     from mdcsrn.cases.byproducts import check_needs
@@ -95,6 +96,11 @@ def command(
         labels = ("mask",) if options.mask is not None else ()
         write_companions(out_dir, images, ("", *maps, *labels))
     run_jobs(jobs, options, several=True)
+
+
+for _option in command.params:  # known, so that they can be refused with a reason, but not offered
+    if isinstance(_option, click.Option) and _option.name in DICOM_OPTIONS:
+        _option.hidden = True
 
 
 def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:

@@ -18,13 +18,13 @@ from mdcsrn.cli._types import OutputPath
     "--output",
     type=OutputPath(),
     metavar="F",
-    help="NIfTI file or folder; default: NAME_sr.nii.gz beside IN.",
+    help="File or folder; default: NAME_sr.nii.gz beside IN.",
 )
 @prediction_options
 def command(source: Path, output: Path | None, options: Options) -> None:
     """Sharpen brain MRI: restore outer k-space, keep what was measured.
 
-    IN is an image file, a folder of them, or a DICOM series (folder or zip). A .json record goes with every result.
+    IN is an image file, a folder of them, or a DICOM series (folder or zip).
     """
     from mdcsrn.cases.places import jobs_of
     from mdcsrn.cli._run import run_jobs

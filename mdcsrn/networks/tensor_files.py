@@ -22,9 +22,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mdcsrn.archives import zip_problem
 from mdcsrn.errors import CheckpointError
 from mdcsrn.hashes import check_hash
+from mdcsrn.ziplayout import layout_problem
 
 SAFE = ".safetensors"
 HEADER = "mdcsrn"  # the one key of a safetensors header: several would be written in a random order
@@ -91,7 +91,7 @@ def _read_pickled(path: str | os.PathLike[str]) -> Any:
                 got="not the zip that torch.save writes",
                 remedy="fetch it again; a file of torch before 1.6 has no checksums: load and save it again there",
             )
-    problem = zip_problem(path, MAX_FILE_BYTES, stored=True)
+        problem = layout_problem(stream, of_torch=True)
     if problem is not None:
         raise CheckpointError(f"cannot read the checkpoint {path}: damaged, or not one", got=problem)
     problem = _pickle_problem(path)
