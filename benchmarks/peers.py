@@ -229,7 +229,8 @@ class MonaiSwinUNETR(Peer):
 
     def __init__(self, feature_size: int = 24, depths: Sequence[int] = (2, 2, 2, 2)) -> None:
         super().__init__({"feature_size": feature_size, "depths": list(depths)})
-        self.body = SwinUNETR(1, feature_size, depths=depths, feature_size=feature_size, norm_name="batch")
+        with torch.device("cpu"):  # it looks at a tensor's value while it is built, and a meta tensor has none
+            self.body = SwinUNETR(1, feature_size, depths=depths, feature_size=feature_size, norm_name="batch")
         self.body.out = nn.Identity()  # recon takes its place
         self.recon = last(feature_size, 1)
 

@@ -20,6 +20,8 @@ REPEATED = 3.0  # seconds: a terminal and a launcher both pass on one Ctrl-C; a 
 RETRY = 0.02  # seconds until a signal whose exception was lost in a destructor is raised again
 WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
+WORKER_GRACE_S = 20.0  # of a loader worker after the first request to end: its parent may need one more batch
+
 
 class Stopped(SystemExit):
     """A signal that ends the process.
@@ -135,7 +137,8 @@ def noted() -> Iterator[None]:
 def ignored_in_worker(_: int = 0) -> None:
     """Leave signals to the parent, in a worker of a data loader: a terminal or a scheduler sends them to both.
 
-    The parent ends its workers by a signal too, if all else fails: the second request to end is obeyed.
+    The parent ends its workers by a signal too, if all else fails: a request to end is obeyed when it comes again, or
+    after the time that the parent has for its own step.
     """
     asked: list[int] = []
 
@@ -143,7 +146,9 @@ def ignored_in_worker(_: int = 0) -> None:
         if asked:
             os._exit(0)
         asked.append(number)
+        signal.setitimer(signal.ITIMER_REAL, WORKER_GRACE_S)
 
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     for number in WORDS:
         signal.signal(number, end if number == signal.SIGTERM else signal.SIG_IGN)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -229,10 +230,15 @@ def describe(record: dict[str, Any], job: Job) -> list[str]:
         share = 100 * certificate["bound_share"]
         lines.append(f"consistency: relative error {certificate['relative_error']:.2g} in the measured {share:.3g} %")
     lines.append(f"written: {job.output}, {_grid(record['shape'], record['spacing_mm'])}, {record['dtype']}")
-    lines += [f"written: {job.report if role == 'report' else job.file(role)}, {role}" for role in record["files"]]
+    lines += [f"written: {_place(job, entry['path'])}, {role}" for role, entry in record["files"].items()]
     if isinstance(record.get("dicom"), dict) and job.dicom_out is not None:
         lines.append(f"written: {job.dicom_out}, {_series_line(record['dicom'])}")
     return lines
+
+
+def _place(job: Job, path: str) -> Path:
+    """Where a further file lies, which a record names from the folder of the volume."""
+    return Path(os.path.normpath(job.output.parent / path))
 
 
 def _series_line(entry: dict[str, Any]) -> str:

@@ -72,6 +72,8 @@ class StopAfterStep:
                 if number is None:
                     raise
                 leave(number, trainer.state.iteration, saved=False)  # the signal ended the loader or other processes
+            finally:
+                end_workers(trainer)
             number = self._number or stopping.requested()
             if number is not None:
                 leave(number, trainer.state.iteration, self._saved)
@@ -104,6 +106,13 @@ class StopAfterStep:
                 trainer.checkpoints.save(trainer, validated)
             self._saved = True
         distributed.wait()  # a launcher ends the others as soon as one process has ended
+
+
+def end_workers(trainer: WGANGPTrainer) -> None:
+    """End the loader's workers with the run: torch ends them with their iterator, which an error keeps alive."""
+    shut_down = getattr(trainer._dataloader_iter, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
 
 
 def leave(number: int, step: int, saved: bool) -> NoReturn:

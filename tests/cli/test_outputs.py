@@ -249,7 +249,7 @@ def test_degrade_and_evaluate_and_report_replace_nothing_of_others(
         (("evaluate", "--prediction", scan, "--reference", scan, "--json", "in"), "is a folder"),
         (("report", scan), "scan.html is there already"),
         (("report", "--reference", scan, "--prediction", scan), "scan_evaluation.html is there already"),
-        (("data", "folder", "in", "-o", scan), "is an input"),
+        (("data", "folder", "in", "-o", scan, "--subject-pattern", "(scan)"), "is an input"),
         (("data", "folder", "in", "-o", "spec.yaml", "--subjects-table", "spec.yaml"), ""),
     ):
         done = mdcsrn(*words)

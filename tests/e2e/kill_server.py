@@ -88,6 +88,6 @@ if __name__ == "__main__":
 
     # Drawing takes seconds, and changes nothing on the disk; a page is written and moved all the same.
     mdcsrn.report.prediction.page_of_prediction = lambda *_: None
-    mdcsrn.report.html.render = lambda *_: "<html></html>"
+    mdcsrn.report.html.render = lambda *_: '<html><meta name="generator" content="mdcsrn"></html>'
     torch.set_num_threads(1)
     serve()

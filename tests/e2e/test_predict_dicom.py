@@ -112,7 +112,7 @@ def test_a_slope_of_one_counts_its_rounding(series: Path, weights: Path, tmp_pat
         "--backend", "eager",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "DICOM series: 30 images, slope 1, rounding up to 0.5" in done.stdout
+    assert "DICOM series of 30 images, slope 1, rounding up to 0.5" in done.stdout
     entry = json.loads((tmp_path / "o.json").read_text())["dicom"]
     values = nib.load(tmp_path / "o.nii.gz").get_fdata()
     assert entry["storage"]["largest_rounding_error"] == pytest.approx(np.abs(values - np.rint(values)).max(), abs=1e-3)

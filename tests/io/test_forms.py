@@ -144,7 +144,7 @@ def test_a_sheared_matrix_is_no_qform(tmp_path: Path) -> None:
     np.testing.assert_allclose(header.get_zooms(), np.linalg.norm(TEMPLATE[:3, :3], axis=0), rtol=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     angles=st.tuples(*[st.floats(-3.2, 3.2) | st.sampled_from([0.0, np.pi / 2, np.pi, -np.pi])] * 3),
     spacing=st.tuples(*[st.floats(0.2, 8)] * 3),
@@ -161,9 +161,12 @@ def test_any_qform_survives_two_files(tmp_path_factory, angles, spacing, flips, 
     second = read_volume(write_volume(first, path))
     assert first.warnings == second.warnings == ()
     points = corners((256, 256, 256))
-    for one, other, limit in ((affine, first.affine, 0.2), (first.affine, second.affine, 1e-3)):
-        assert np.abs(np.linalg.solve(one, other @ points) - points).max() < limit
-    np.testing.assert_allclose(nib.load(path).get_qform(), second.affine, atol=1e-3)
+    # Three parts in float32 leave the fourth, near zero at a half turn, off by the root of their rounding: an angle.
+    angle = 2 * np.sqrt(3 * 2.0**-24)
+    moved = np.linalg.norm((first.affine - affine) @ points, axis=0)
+    assert (moved <= angle * np.linalg.norm((affine @ points)[:3].T - affine[:3, 3], axis=1) + 1e-3).all()
+    assert np.abs(np.linalg.solve(first.affine, second.affine @ points) - points).max() < 1e-3
+    np.testing.assert_allclose(nib.load(path).get_qform(), second.affine, atol=angle * max(spacing) + 1e-4)
 
 
 def test_formats_without_codes(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _core() -> openvino.Core:
         core = openvino.Core()
         core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
         with _few_primitives():
-            core.compile_model(_smallest(), "CPU")
+            core.compile_model(_smallest(), "CPU", {"INFERENCE_PRECISION_HINT": HINTS["float32"]})
         return core
 
     return apart(load)
