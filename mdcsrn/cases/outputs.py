@@ -120,8 +120,9 @@ def _foreign(job: Job, outputs: Sequence[Output], resume: bool) -> MdcsrnError |
     if not there:
         return None
     content = read_own_record(record)
-    ours = {place_of(path) for path in _places(content, record.parent)}
-    if content is not None or _was_killed(record) or resume:
+    known = content if content is not None else _record_of_killed(record)
+    ours = {place_of(path) for path in _places(known, record.parent)}
+    if known is not None or resume:
         ours.add(place_of(job.output))
     if content is not None:
         ours.add(place_of(record))
@@ -144,11 +145,12 @@ def _places(record: dict[str, Any] | None, folder: Path) -> list[Path]:
     return found
 
 
-def _was_killed(record: Path) -> bool:
-    """True where a killed run left its hidden folder with this very record in it: the volume may be there already."""
+def _record_of_killed(record: Path) -> dict[str, Any] | None:
+    """This record in the hidden folder of a run that was killed while it moved its files, some of which are there."""
     from mdcsrn.scratch import PREFIX
 
-    return any(read_own_record(place / record.name) is not None for place in record.parent.glob(f"{PREFIX}*"))
+    found = (read_own_record(place / record.name) for place in record.parent.glob(f"{PREFIX}*"))
+    return next((content for content in found if content is not None), None)
 
 
 def is_page(path: Path) -> bool:
