@@ -37,11 +37,16 @@ def scans(
         return [{"image": str(path)} for path in _degraded_sample(dataset_dir, degradation)]
     path = Path(source)
     if path.is_dir():
-        return [{"image": str(image)} for image in _distinct(find_images(path))]
+        return [{"image": _whole(image)} for image in _distinct(find_images(path))]
     check_fetched(path)
     if not path.is_file():
         raise DataError(f"no such scan: {path}", remedy="give a NIfTI file, or a folder of them")
-    return [{"image": str(path)}]
+    return [{"image": _whole(path)}]
+
+
+def _whole(path: Path) -> str:
+    """From the root on: MONAI takes a name that begins with ``~`` for somebody's home."""
+    return os.path.abspath(path)
 
 
 def root(source: str | os.PathLike[str]) -> str:

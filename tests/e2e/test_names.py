@@ -19,7 +19,7 @@ from mdcsrn.networks import MDCSRN
 # One for each way in which a shell, Fire, MONAI or Python could take it for something else.
 NAMES = ["study#1", "20250101", "None", "$HOME", "@home", "a, b", "{a: 1}", "größe 日本"]
 MORE = [
-    "a::b", "a@#b", "$5", "$import os", "a%20b", "1e5", "True", "[a]", "'a'", '"', "it's", "=a", "~a", "a\nb", "...",
+    "a::b", "a@#b", "$5", "$sum(1", "a%20b", "1e5", "True", "[a]", "'a'", '"', "it's", "=a", "~a", "a\nb", "...",
     "-5", "lambda: 0",
 ]  # fmt: skip
 
