@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
@@ -206,3 +207,7 @@ def test_json_of_a_folder_stays_alone_on_the_standard_output(mdcsrn: Callable, s
     assert [case["status"] for case in json.loads(done.stdout)] == ["done"]
     assert done.stderr.startswith("[1/1] done scan (")
     assert mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--quiet").stderr == ""
+    (scan.parent / "bad.nii").write_bytes(b"no image" * 100)
+    failed = mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--json", "--resume").stderr
+    assert failed.count("bad.nii") == 1  # once, in the line of its case
+    assert mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--quiet").stderr.count("bad.nii") == 1
