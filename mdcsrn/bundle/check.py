@@ -14,6 +14,7 @@ from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.screen import screen
 from mdcsrn.bundle.structure import CONFIG_FORMS, SCHEMA, schema_bytes, structure
 from mdcsrn.errors import ConfigError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.resources import bundle_folder, shipped_bundles
 
 # What ci/verify_bundle.py of the model zoo gives to both of MONAI's commands, beside the configuration: nothing else.
@@ -45,9 +46,11 @@ def check(source: str | os.PathLike[str]) -> list[Finding]:
         Broken rules and what is not judged; empty for a bundle that passes.
 
     Raises:
-        DataError: neither a folder nor a zip file.
+        DataError: neither a folder nor a zip file; or a file in it was not fetched (Git LFS, git-annex).
     """
     contents = open_contents(source, frozenset(LEFTOVERS) if is_shipped(source) else frozenset())
+    for name in contents.files if Path(source).is_dir() else ():
+        check_fetched(Path(source) / name)  # a pointer to weights is no hostile file of weights
     judged = dict(contents.files)
     if SCHEMA in judged and contents.read(SCHEMA) == schema_bytes():
         del contents.files[SCHEMA]  # our own copy: its patterns are no configuration

@@ -230,7 +230,10 @@ def describe(record: dict[str, Any], job: Job) -> list[str]:
         share = 100 * certificate["bound_share"]
         lines.append(f"consistency: relative error {certificate['relative_error']:.2g} in the measured {share:.3g} %")
     lines.append(f"written: {job.output}, {_grid(record['shape'], record['spacing_mm'])}, {record['dtype']}")
-    lines += [f"written: {_place(job, entry['path'])}, {role}" for role, entry in record["files"].items()]
+    places = {role: _place(job, entry["path"]) for role, entry in record["files"].items()}
+    if job.report is not None and "report" in places:
+        places["report"] = job.report  # as the user named it
+    lines += [f"written: {path}, {role}" for role, path in places.items() if not role.endswith("_sidecar")]
     if isinstance(record.get("dicom"), dict) and job.dicom_out is not None:
         lines.append(f"written: {job.dicom_out}, {_series_line(record['dicom'])}")
     return lines

@@ -67,7 +67,7 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
     if failed and not several:
         raise failed[0]
     if failed:
-        if options.quiet or options.json:
+        if options.quiet or (options.json and not _tells(options, several)):
             for outcome in outcomes:
                 if outcome.error is not None:
                     click.echo(printable(f"failed: {outcome.job_name}: {outcome.error}"), err=True)
@@ -122,12 +122,17 @@ def _within(advance: Advance, before: int, name: str, share: float) -> None:
 
 def _tell(outcomes: Sequence[Outcome], count: int, options: Options, several: bool) -> None:
     """A line on stderr for the case that was just finished, where no bar shows it; a log can be followed by it."""
-    if not several or options.quiet or options.dry_run or sys.stderr.isatty():
+    if not _tells(options, several):
         return
     outcome = outcomes[-1]
     reason = outcome.error if outcome.error is not None else outcome.output
     words = f"[{len(outcomes)}/{count}] {outcome.status} {outcome.job_name} ({outcome.seconds:.1f} s): {reason}"
     click.echo(printable(words), err=True)
+
+
+def _tells(options: Options, several: bool) -> bool:
+    """True where each case has a line of its own on stderr."""
+    return several and not (options.quiet or options.dry_run or sys.stderr.isatty())
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

@@ -94,7 +94,7 @@ def command(
         write_dataset_description(out_dir, bids_dir)
         maps = ("spread", "mean", "invention") if options.uncertainty else ()
         labels = ("mask",) if options.mask is not None else ()
-        write_companions(out_dir, images, ("", *maps, *labels))
+        write_companions(out_dir, images, ("", *maps, *labels), options.report)
     run_jobs(jobs, options, several=True)
 
 

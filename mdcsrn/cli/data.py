@@ -52,7 +52,7 @@ def sample(output: Path, subjects: int, seed: int) -> None:
 @click.option("--subject-pattern", "--subject-regex", "pattern", metavar="R",
               help="Regular expression: its first group names the person in a path.")  # fmt: skip
 @click.option("--crop-kspace", type=_path, metavar="OUTDIR", help="Write interpolated scans at their acquired matrix.")
-@click.option("--check-band/--no-check-band", default=True, help="Look for interpolated scans (reads every voxel).")
+@click.option("--check-band/--no-check-band", default=True, help="Look for interpolated scans.")
 def from_folder(
     folder: Path,
     output: Path,
@@ -201,7 +201,7 @@ def _report_labels(labels: Mapping[Path, str], folder: Path) -> None:
     if labels:
         shown = [f"{image.relative_to(folder).as_posix()} ({why})" for image, why in list(labels.items())[:3]]
         more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
-        click.echo(f"left out as masks, label maps or derivatives: {', '.join(shown)}{more}", err=True)
+        click.echo(f"left out as masks, label maps, derivatives or phase images: {', '.join(shown)}{more}", err=True)
 
 
 def _report(content: dict[str, object], output: Path, notes: list[str]) -> None:

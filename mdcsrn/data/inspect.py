@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mdcsrn.data.band import AxisBand, crop_to_band, detect_band
 from mdcsrn.data.label_maps import label_by_content
-from mdcsrn.errors import DataError
-from mdcsrn.io import read_header, read_volume, write_volume
+from mdcsrn.io import read_volume, write_volume
+from mdcsrn.io.image_type import REFUSED
+from mdcsrn.io.sidecar import scan_facts
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class ImageFacts:
         bands: of the three axes, or None where they were not looked at.
         warnings: oddities of the header.
         cropped: the file at the acquired matrix, where one was written.
-        label: why it is a mask or a label map by its voxels; None: a scan, or the voxels were not read.
+        label: why it is no scan: a mask or a label map by its voxels, a phase or part of a complex image by its name
+            or sidecar; None: a scan.
     """
 
     shape: tuple[int, ...]
@@ -60,23 +62,17 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
 
     Args:
         image: NIfTI file.
-        check_band: read the voxels and look for an empty outer band; else only the header is read.
+        check_band: look for an empty outer band.
         crop: where to write the scan at its acquired matrix, if its band is empty.
 
     Raises:
         DataError: the file cannot be used.
         OutputError: the crop cannot be written.
     """
-    if not check_band:
-        header = read_header(image)
-        if len(header.shape) != 3:
-            raise DataError(
-                f"{image} is not one 3D volume", got=f"shape {header.shape}", allowed="three axes (D, H, W)"
-            )
-        return ImageFacts(header.shape, header.spacing, None, header.warnings)
     volume = read_volume(image)
-    label = label_by_content(volume.array)
-    if label is not None:
+    kind = scan_facts(image)[0].image_type
+    label = kind if kind in REFUSED else label_by_content(volume.array)
+    if label is not None or not check_band:
         return ImageFacts(volume.shape, volume.spacing, None, volume.warnings, label=label)
     bands = detect_band(volume.array)
     cropped = None

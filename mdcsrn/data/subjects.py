@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,6 +142,7 @@ def _by_words(paths: Sequence[Path]) -> dict[Path, Word]:
     if silent is not None:
         raise _ambiguous(f"nothing in the name of {silent} says who it is")
     first = {path: (folders + stem)[0] for path, (folders, stem) in words.items()}
+    _refuse_ends(first)
     _refuse_lone(first, raw, words)
     _refuse_contradiction(first, {path: _doubtful(*found) for path, found in words.items()})
     _refuse_plain_words(first, {path: raw[path][1] for path, (folders, _) in words.items() if not folders})
@@ -193,13 +194,24 @@ def _doubtful(folders: list[Word], stem: list[Word]) -> list[Word]:
 
 def _refuse_contradiction(first: Mapping[Path, Word], doubtful: Mapping[Path, Sequence[Word]]) -> None:
     """Refuse where another word stands behind two first ones: it may be the person, who would be taken for two."""
-    units = _joined([[word.key for word in words] for words in doubtful.values()])
-    together: dict[str, dict[str, Path]] = defaultdict(dict)
+    behind: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path, words in doubtful.items():
+        for word in words:
+            behind[word.key].setdefault(first[path].key, path)
+    for places in behind.values():
+        if len(places) > 1:
+            one, other = list(places.values())[:2]
+            raise _ambiguous(f"{one} and {other}: one person, or two?", one)
+
+
+def _refuse_ends(first: Mapping[Path, Word]) -> None:
+    """Refuse first words that differ in what follows a number alone: `P01a` and `P01b` may be one person."""
+    spellings: dict[str, dict[str, Path]] = defaultdict(dict)
     for path, word in first.items():
-        together[units[word.key]].setdefault(word.key, path)
-    for people in together.values():
-        if len(people) > 1:
-            one, other = list(people.values())[:2]
+        spellings[re.sub(r"(?<=\d)(?:[a-z]|[mdwy]\d{1,2})$", "", word.key)].setdefault(word.key, path)
+    for places in spellings.values():
+        if len(places) > 1:
+            one, other = list(places.values())[:2]
             raise _ambiguous(f"{one} and {other}: one person, or two?", one)
 
 
@@ -253,23 +265,6 @@ def _have_channels(paths: Sequence[Path]) -> bool:
     cases = {(path.parent, end[1]) for path, end in zip(paths, ends, strict=True) if end}
     zero = {(path.parent, end[1]) for path, end in zip(paths, ends, strict=True) if end and end[2] == "0000"}
     return all(ends) and cases == zero
-
-
-def _joined(lists: Iterable[Sequence[str]]) -> dict[str, str]:
-    """One name for all words that stand together in a path, however long the chain (union-find)."""
-    above: dict[str, str] = {}
-
-    def top(word: str) -> str:
-        above.setdefault(word, word)
-        while above[word] != word:
-            above[word] = above[above[word]]
-            word = above[word]
-        return word
-
-    for words in lists:
-        for word in words:
-            above[top(word)] = top(words[0])
-    return {word: top(word) for word in above}
 
 
 def _ambiguous(what: str, example: Path | None = None) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
 # Whole words, in lower case, each perhaps with a number behind it (`run2`) or after it (`run-2`).
@@ -35,9 +36,20 @@ _PLAIN = (
     "trio|verio|avanto|aera|vida|achieva|ingenia|intera|signa|discovery|premier"
 )
 _LETTERED = "ses|session|visit|scan|run|site|group|arm"
-_KNOWN = re.compile(
-    rf"(?:{_NUMBERED})(?:\d+[a-z]?)?|(?:{_LETTERED})[a-z]|{_PLAIN}|\d+(?:p\d+)?(?:t|mm|iso)|(?:19|20)\d\d|d\d{{4}}"
+# A contrast in one word with what tells more of it: T1MPRAGE, 3DT1, sagT2, FLAIR2. PD01 may well be a person.
+_CONTRAST = "t[12]w?|flair|mprage|mp2rage|spgr|bravo|swi|dwi|[23]d"
+_MORE = "w|c|ce|gd|pre|post|brain|iso|tse|fse|gre|ax|axial|tra|sag|sagittal|cor|coronal"
+_GLUED_CONTRAST = (
+    rf"(?:{_MORE})?(?:{_CONTRAST})(?:{_CONTRAST}|{_MORE})+|(?:{_MORE})(?:{_CONTRAST})|"
+    r"(?:t[12]w|flair|mprage|mp2rage|spgr|bravo|swi|dwi)\d"
 )
+_KNOWN = re.compile(
+    rf"(?:{_NUMBERED})(?:\d+[a-z]?)?|(?:{_LETTERED})[a-z]|{_PLAIN}|{_GLUED_CONTRAST}|\d+(?:p\d+)?(?:t|mm|iso)|"
+    r"(?:19|20)\d\d|d\d{4}"
+)
+# A visit or contrast in one word with the person before it: P01V2, P01ses1, P01T1.
+GLUED = r"(?:v|t|tp|ses|sess|session|visit|scan|run|wave)\d{1,2}|t[12]w|flair|mprage"
+_WITH_VISIT = re.compile(rf"(.*\d)(?:{GLUED})", re.IGNORECASE)
 _COUNTED = re.compile(_NUMBERED)
 _DAY = r"(?:0[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0[1-9]|1[0-2])"
@@ -82,17 +94,22 @@ class Word(NamedTuple):
 def words_of(text: str) -> list[Word]:
     """The words of a folder's or file's name that may name a person, in order.
 
-    Known words go, with the number that counts them, and so do dates.
+    Known words go, with the number that counts them, and so do dates, and visits that are written onto a name. Letters
+    of any script make words; macOS takes accents apart, which are put together again.
     """
-    bare = re.sub(r"(?<=\d)\.(?=\d)", "p", _DATES.sub("_", text))
+    bare = _DATES.sub("_", unicodedata.normalize("NFKC", text))
+    bare = re.sub(r"(?<=\d)\.(?=\d+(?:t|mm|iso)(?![a-z]))", "p", bare, flags=re.IGNORECASE)
     found: list[Word] = []
     counted = False
-    for place, word in enumerate(filter(None, re.split(r"[^0-9A-Za-z]+", bare))):
+    for place, word in enumerate(filter(None, re.split(r"[\W_]+", bare))):
         low = word.casefold()
         if counted and word.isdigit():
             counted = False
             continue
         counted = _COUNTED.fullmatch(low) is not None
         if not _KNOWN.fullmatch(low):
+            glued = _WITH_VISIT.fullmatch(word)
+            word = word if glued is None else glued[1]
+            low = word.casefold()
             found.append(Word(re.sub(r"(?<!\d)0+(?=\d)", "", low), word, place == 0))
     return found

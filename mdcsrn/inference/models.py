@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdcsrn.errors import CheckpointError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.files import read_mapping, sha256
-from mdcsrn.hashes import weight_files
+from mdcsrn.hashes import SUFFIXES, weight_files
 from mdcsrn.resources import METADATA, bundle_folder, folder, read_metadata
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
     Raises:
         ConfigError: no such bundle.
         CheckpointError: no such file of weights.
+        DataError: its content was not fetched (DataLad, git-annex).
     """
     if model is not None and Path(model).is_file():
         path = Path(model)
@@ -106,6 +108,8 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
     for path in shipped:  # of the two forms of one model the first stands for it
         if name in (path.stem, path.name):
             return _of_bundle(home, path)
+    for path in (Path(name), *(home / "models" / f"{name}{form}" for form in ("", *SUFFIXES))):
+        check_fetched(path)  # a link without content is no file
     raise CheckpointError(
         f"no weights named {name}",
         allowed=f"a file, or {', '.join(_names(shipped)) or 'nothing'} of {home.name}",

@@ -40,7 +40,7 @@ def write_dataset_description(out_dir: str | os.PathLike[str], bids_dir: str | o
 
     Raises:
         DataError: the source has no description.
-        OutputError: `out_dir` is the source itself, holds another dataset, or cannot be written.
+        OutputError: `out_dir` is the source itself, lies among its images, holds another dataset, or cannot be written.
     """
     target, source = Path(out_dir), Path(bids_dir)
     raw = read_description(source)
@@ -48,6 +48,12 @@ def write_dataset_description(out_dir: str | os.PathLike[str], bids_dir: str | o
         raise OutputError(
             f"{target} is the dataset itself", allowed="another folder", remedy="take BIDS_DIR/derivatives/mdcsrn"
         )
+    inside = os.path.relpath(target.resolve(), source.resolve()).split(os.sep)
+    if inside[0] != os.pardir and any(part.startswith("sub-") for part in inside):
+        raise OutputError(
+            f"{target} lies among the images of the dataset", allowed="another folder",
+            remedy="take BIDS_DIR/derivatives/mdcsrn",
+        )  # fmt: skip
     file = target / DESCRIPTION
     if file.exists() and not _is_ours(file):
         raise OutputError(f"{target} holds another dataset", remedy="choose an empty folder")
@@ -73,7 +79,9 @@ def write_dataset_description(out_dir: str | os.PathLike[str], bids_dir: str | o
     return file
 
 
-def write_companions(out_dir: str | os.PathLike[str], images: Sequence[BidsImage], roles: Iterable[str]) -> None:
+def write_companions(
+    out_dir: str | os.PathLike[str], images: Sequence[BidsImage], roles: Iterable[str], pages: Path | None = None
+) -> None:
     """Write what else stands at the root: a README, ``.bidsignore`` and the list of ``desc`` labels.
 
     What is there is kept and added to, since every participant may have a run of their own.
@@ -82,6 +90,7 @@ def write_companions(out_dir: str | os.PathLike[str], images: Sequence[BidsImage
         out_dir: root of the derived dataset; its description is there already.
         images: the sources of this run.
         roles: what each of them gets; see :func:`mdcsrn.io.bids_derivative.derivative_path`.
+        pages: folder of the HTML pages; below `out_dir` it is one that BIDS does not know.
 
     Raises:
         DataError: a file that is there cannot be read.
@@ -91,7 +100,7 @@ def write_companions(out_dir: str | os.PathLike[str], images: Sequence[BidsImage
     if not any((target / name).exists() for name in READMES):
         atomic_write_text(target / "README.md", README)
     unnamed = {image.suffix for image in images} - DERIVED_SUFFIXES
-    _add_lines(target / IGNORE, [*IGNORED, *sorted(f"*_{suffix}.*" for suffix in unnamed)])
+    _add_lines(target / IGNORE, [*IGNORED, *_own_folder(pages, target), *sorted(f"*_{suffix}.*" for suffix in unnamed)])
     labels = {f"desc-{description_of(image, role)}": ROLES[role] for role in roles for image in images}
     _add_descriptions(target / DESCRIPTIONS, labels)
     content = {
@@ -124,6 +133,14 @@ measured is kept. Details that a network restores are likely, not observed: the 
 A source with a label of its own keeps it in front: `desc-preproc` becomes `desc-preprocSr`. `descriptions.tsv` lists
 all labels. Participants and sessions are described in the source dataset.
 """
+
+
+def _own_folder(pages: Path | None, target: Path) -> list[str]:
+    """The line for a folder of pages at the root of the dataset; none where it lies elsewhere, or below a person's."""
+    if pages is None or not pages.resolve().is_relative_to(target.resolve()):
+        return []
+    inside = pages.resolve().relative_to(target.resolve()).parts
+    return [f"/{inside[0]}"] if inside and not inside[0].startswith("sub-") else []
 
 
 def _authors(source: Path, raw: Mapping[str, Any]) -> list[str]:

@@ -94,9 +94,9 @@ def data_shape(header: Any) -> tuple[int, ...]:
     """Sizes of the axes; those beyond the third that hold one voxel, or state none, are dropped."""
     axes = [int(n) for n in header["dim"]]
     shape = tuple(axes[1 : 1 + axes[0]]) if 1 <= axes[0] <= 7 else ()
-    while len(shape) > 3 and shape[-1] in (0, 1):
+    while len(shape) > 3 and shape[-1] <= 1:
         shape = shape[:-1]
-    return shape[:3] + tuple(n or 1 for n in shape[3:])  # a size of 0 is an axis that was not filled in
+    return shape[:3] + tuple(max(n, 1) for n in shape[3:])  # a size below 1 is an axis that was not filled in
 
 
 def volume_shape(shape: tuple[int, ...], source: Path) -> tuple[int, int, int]:

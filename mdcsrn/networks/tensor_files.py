@@ -23,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mdcsrn.errors import CheckpointError
+from mdcsrn.fetched import check_fetched
 from mdcsrn.hashes import check_hash
 from mdcsrn.ziplayout import layout_problem
 
@@ -57,7 +58,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: missing, damaged, hostile, too large, not what the hash list beside it says, or no dictionary.
+        DataError: its content was not fetched (Git LFS, git-annex).
     """
+    check_fetched(path)
     if not Path(path).is_file():
         raise CheckpointError(f"no checkpoint at {path}", remedy="train first, or give the path of a checkpoint")
     size = Path(path).stat().st_size

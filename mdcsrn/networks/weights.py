@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mdcsrn.errors import CheckpointError
+from mdcsrn.fetched import unfetched
 from mdcsrn.files import atomic_path, atomic_write_bytes
 from mdcsrn.hashes import write_hashes
 from mdcsrn.networks.catalog import architecture
@@ -108,7 +109,7 @@ def _beside(state: Mapping[str, Tensor]) -> Mapping[str, Any]:
 def _twin(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> Mapping[str, Any]:
     """The description of the same tensors in the other form beside a file; empty where there is none."""
     beside = Path(path).with_suffix(SAFE)
-    if not beside.is_file():
+    if not beside.is_file() or unfetched(beside) is not None:
         return {}
     content = read(beside)
     other = content["model"]

@@ -88,6 +88,17 @@ def test_everything_at_once(mdcsrn: Callable, complaints: Callable, save_image: 
     assert complaints(out) == []
 
 
+def test_pages_in_a_folder_of_the_dataset(
+    mdcsrn: Callable, complaints: Callable, save_image: Callable, tmp_path: Path
+) -> None:
+    raw, out = make(save_image, tmp_path / "raw", ["sub-01/anat/sub-01_T1w"]), tmp_path / "out"
+    for pages in (out / "pages" / "html", out / "sub-01", tmp_path / "elsewhere"):
+        done = mdcsrn("bids", raw, out, "participant", *FINER, "--report", pages)
+        assert done.exit_code == 0, done.output
+        assert list(pages.glob("*.html"))
+        assert complaints(out) == []
+
+
 def test_derivatives_of_derivatives(
     mdcsrn: Callable, complaints: Callable, save_image: Callable, tmp_path: Path
 ) -> None:

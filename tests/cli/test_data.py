@@ -49,7 +49,8 @@ def test_folder(folder: Path) -> None:
     assert [len(entries) for entries in sections] == [4, 1, 1]
 
 
-def test_masks_label_maps_and_derivatives_are_left_out_and_said(folder: Path) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_masks_label_maps_and_derivatives_are_left_out_and_said(folder: Path, quick: bool) -> None:
     image = nib.load(folder / "sub-00_T1w.nii.gz")
     ball = (np.indices(image.shape) - 17).__pow__(2).sum(0) < 150
     for name in (
@@ -60,11 +61,15 @@ def test_masks_label_maps_and_derivatives_are_left_out_and_said(folder: Path) ->
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(ball.astype(np.int16), image.affine), folder / f"{name}.nii.gz")
-    done = run("folder", folder, "-o", folder / "list.json", "--split", 4, 1, 1)
+    options = ["--no-check-band"] if quick else []
+    for name in ("sub-04_part-phase_T1w", "sub-05_acq-x_T1w"):  # by its name, and by its sidecar
+        shutil.copy(folder / "sub-00_T1w.nii.gz", folder / f"{name}.nii.gz")
+    (folder / "sub-05_acq-x_T1w.json").write_text('{"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}')
+    done = run("folder", folder, "-o", folder / "list.json", "--split", 4, 1, 1, *options)
     assert done.returncode == 0, done.stderr
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("left out as masks, label maps"))
     assert "mask in its name" in said
-    assert said.endswith("and 1 more")
+    assert said.endswith("and 3 more")
     content = json.loads((folder / "list.json").read_text())
     listed = [entry["image"] for key in ("training", "validation", "test") for entry in content[key]]
     assert sorted(listed) == [f"sub-{number:02d}_T1w.nii.gz" for number in range(6)]

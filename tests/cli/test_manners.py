@@ -127,7 +127,7 @@ def test_long_help_pages_are_grouped_and_name_every_option_once(mdcsrn: Callable
         assert len(headings) >= 2, name
         assert "Other:" not in headings, name
         for parameter in command.params:
-            if parameter.param_type_name == "option":
+            if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False):
                 flag = max(parameter.opts, key=len)
                 assert sum(line.split()[:1] == [flag] or f", {flag} " in line for line in lines) == 1, flag
 
@@ -206,3 +206,7 @@ def test_json_of_a_folder_stays_alone_on_the_standard_output(mdcsrn: Callable, s
     assert [case["status"] for case in json.loads(done.stdout)] == ["done"]
     assert done.stderr.startswith("[1/1] done scan (")
     assert mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--quiet").stderr == ""
+    (scan.parent / "bad.nii").write_bytes(b"no image" * 100)
+    failed = mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--json", "--resume").stderr
+    assert failed.count("bad.nii") == 1  # once, in the line of its case
+    assert mdcsrn("predict", scan.parent, "-o", tmp_path / "out", "--quiet").stderr.count("bad.nii") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,6 +61,21 @@ LAYOUTS: dict[str, Callable[[int, int, str, int], str]] = {
     "sections": lambda p, v, c, r: f"{('train', 'val', 'test')[v - 1]}/P{p:02d}_{c}.nii.gz",
     "names of people": lambda p, v, c, r: f"{chr(97 + p % 26)}x{chr(97 + p // 26)}/{c}.nii.gz",
     "exams below": lambda p, v, c, r: f"P{p:02d}_E{p:03d}{v}{r}_{c}.nii.gz",
+    "visits written onto names": lambda p, v, c, r: f"P{p:02d}{('V', 'ses', 'T')[v - 1]}{r}/{c}.nii.gz",
+    "contrasts written onto names": lambda p, v, c, r: f"P{p:02d}{('FLAIR', c, c + 'w')[v - 1]}.nii.gz",
+    "visits written onto numbers": lambda p, v, c, r: f"patient{p:02d}v{v}/patient{p}ses{v}_{c}.nii.gz",
+    "contrasts with digits": lambda p, v, c, r: f"P{p:02d}/{('3DT1', 'T1MPRAGE', 'mprage2', 'sagT2')[v + r - 2]}.nii",
+    "patients and controls": lambda p, v, c, r: f"{('PD', 'HC')[p % 2]}{p:02d}_{c}.nii.gz",
+    "adni in one word": lambda p, v, c, r: f"ADNI{p:03d}S{4000 + p}_M{6 * v:02d}_{c}.nii.gz",
+    "ixi and oasis in small letters": lambda p, v, c, r: (
+        f"ixi{p:03d}-guys-{1000 + p}-{c.lower()}.nii" if p % 2 else f"oas1_{p:04d}_mr{v}_mpr-{r}_anon.nii"
+    ),
+    "tcga": lambda p, v, c, r: f"TCGA-{('02', '06', 'HT')[p % 3]}-{7000 + p}_200{v}.01.0{r}_{c.lower()}.nii.gz",
+    "upenn": lambda p, v, c, r: f"UPENN-GBM-{p:05d}_{v}1/UPENN-GBM-{p:05d}_{v}1_{c}.nii.gz",
+    "other scripts": lambda p, v, c, r: f"{'王李张刘陈'[p % 5]}{'伟芳娜敏静强磊军洋勇艳杰'[p // 5]}/{c}.nii.gz",
+    "accents": lambda p, v, c, r: unicodedata.normalize(
+        ("NFC", "NFD")[r - 1], f"{'äéîøŭ'[p % 5]}n{'àèìòùáéíóúýñ'[p // 5]}/{c}.nii.gz"
+    ),
     # These do not say who is who: a refusal is right, another name for one person is not.
     "unknown words before": lambda p, v, c, r: f"{('Xanadu', 'Utopia', 'Eden')[v - 1]}_P{p:02d}_{c}.nii.gz",
     "unknown folders before": lambda p, v, c, r: f"{('x1', 'y2', 'z3')[v - 1]}/P{p:02d}_{c}.nii.gz",
@@ -67,6 +83,9 @@ LAYOUTS: dict[str, Callable[[int, int, str, int], str]] = {
     "short dates before": lambda p, v, c, r: f"19013{v}/P{p:02d}/{c}.nii.gz",
     "visits of few letters before": lambda p, v, c, r: f"v{v}/P{p:02d}_{c}.nii.gz",
     "running numbers before": lambda p, v, c, r: f"{p * 10 + v:04d}_A{p:02d}_{c}.nii.gz",
+    "letters onto names": lambda p, v, c, r: f"P{p:02d}{'abc'[v - 1]}/{c}.nii.gz",
+    "months onto names": lambda p, v, c, r: f"P{p:02d}M{6 * v:02d}_{c}.nii.gz",
+    "counts behind dots": lambda p, v, c, r: f"P{p:02d}.{v}/{c}.nii.gz",
     "people behind scanners": lambda p, v, c, r: f"B{v}_{'abcdefghij'[p % 10]}{'klmnopqrst'[p // 10]}m_{c}.nii.gz",
 }
 REFUSED = [*LAYOUTS][[*LAYOUTS].index("unknown words before") :]
@@ -144,6 +163,12 @@ def test_names_are_spelt_as_in_the_paths() -> None:
         "patient7/b.nii": "Patient_07",
     }
     assert named(["sub-A1_T1w.nii"]) == {"sub-A1_T1w.nii": "A1"}
+
+
+def test_a_refusal_shows_two_names_with_the_word_that_they_share() -> None:
+    scans = [f"P{person}/{name}.nii" for person in ("01", "02") for name in ("T1", "a_map", "B07")]
+    with pytest.raises(DataError, match=r"P01/B07.nii and P02/B07.nii: one person, or two"):
+        infer_subjects([Path(scan) for scan in scans])
 
 
 def test_an_expression_or_a_table_says_what_names_do_not(tmp_path: Path) -> None:

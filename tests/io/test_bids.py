@@ -319,6 +319,9 @@ def test_another_dataset_is_never_overwritten(dataset: Path, tmp_path: Path) -> 
     before = (dataset / "dataset_description.json").read_bytes()
     with pytest.raises(OutputError, match="the dataset itself"):
         write_dataset_description(dataset, dataset)
+    for place in (dataset / "sub-01", dataset / "sub-01" / "anat" / "out"):
+        with pytest.raises(OutputError, match="among the images"):
+            write_dataset_description(place, dataset)
     other = tmp_path / "other"
     for content in ({"Name": "b"}, {"DatasetType": "derivative", "GeneratedBy": [{"Name": "fmriprep"}]}, {}):
         tell(other, "dataset_description.json", **content)

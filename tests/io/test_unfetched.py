@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,42 @@ def test_bids(tmp_path: Path) -> None:
     (case,) = json.loads(done.stdout)
     assert "datalad get" in str(case["error"])
     assert done.exit_code != 0
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+@pytest.mark.parametrize("lfs", [False, True])
+def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lfs: bool) -> None:
+    from mdcsrn.inference.models import find_model
+    from mdcsrn.networks.weights import read_weights
+
+    path = tmp_path / name
+    if lfs:
+        path.write_text(LFS)
+    else:
+        link(path)
+    with pytest.raises(DataError, match="git lfs pull" if lfs else "datalad get"):
+        read_weights(path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="was not fetched"):
+        _ = find_model(model=name).network
+
+
+@pytest.mark.parametrize("lfs", [False, True])
+def test_weights_of_a_bundle(tmp_path: Path, lfs: bool) -> None:
+    from mdcsrn.bundle.check import check
+    from mdcsrn.inference.models import find_model
+    from mdcsrn.resources import bundle_folder
+
+    home = tmp_path / "bundle"
+    shutil.copytree(bundle_folder("mdcsrn_wgan_gp"), home)
+    for path in (home / "models").iterdir():
+        path.unlink()
+        if path.name.startswith("model.") and lfs:
+            path.write_text(LFS)
+        elif path.name.startswith("model."):
+            link(path)
+    with pytest.raises(DataError, match="was not fetched"):
+        _ = find_model(bundle=home).network
+    if lfs:  # a link is refused as one
+        with pytest.raises(DataError, match="was not fetched"):
+            check(home)
