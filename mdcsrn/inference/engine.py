@@ -21,7 +21,7 @@ from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, pick
 from mdcsrn.inference.backends.calibration import sample_columns
 from mdcsrn.inference.backends.kept import RUNNERS, lent
 from mdcsrn.inference.columns import Route, TooLittleMemory, plan_route
-from mdcsrn.inference.memory import budget, slab_bytes
+from mdcsrn.inference.memory import budget, give_back, slab_bytes
 from mdcsrn.inference.streaming import stream
 from mdcsrn.networks import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
@@ -97,6 +97,8 @@ class Engine:
                 if not _out_of_memory(error):
                     raise
                 if RUNNERS.clear() and isinstance(error, TooLittleMemory):
+                    gc.collect()
+                    give_back()
                     continue  # what was kept of earlier volumes has made room
                 on_gpu = self._on_gpu()
                 planned = isinstance(error, TooLittleMemory)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,12 @@ def test_the_description_is_json(whole: bytes) -> None:
     described = json.loads(json.loads(whole[8 : 8 + length])["__metadata__"]["mdcsrn"])
     assert described["network"]["name"] == "MDCSRN"
     assert described["facts"] == FACTS
+
+
+def test_weights_are_read_without_the_compiler() -> None:
+    """Its import takes seconds and a hundred megabytes, and asks for packages that an image need not have."""
+    code = (
+        "import sys; from mdcsrn.inference.models import find_model\n"
+        "find_model(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
