@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 
-demo: $(STAMP)  ## the main job on the embedded volume, five and a half CPU minutes without bfloat16
+demo: $(STAMP)  ## the main job on the embedded volume, about 3 minutes on two CPU cores without bfloat16
 	$(BIN)/python benchmarks/demo.py
 
 lint: $(STAMP)  ## style, types and the arrows between packages
