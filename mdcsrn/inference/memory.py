@@ -13,6 +13,7 @@ import torch
 from mdcsrn.networks.slab import SlabMDCSRN
 
 GIB = 1 << 30
+M_ARENA_MAX = -8  # of glibc's mallopt
 SHARE = 0.7  # of what is free: other programs live here too
 MOST = 6 * GIB  # of the process; more memory buys larger slabs, and those no time
 LEAST = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
@@ -121,6 +122,16 @@ def give_back() -> None:
     """Return what was freed to the system: the C library keeps it, and it would count as taken at the next volume."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_one_arena() -> None:
+    """Let threads that start from now on share one heap of the C library.
+
+    With a heap for each thread, blocks of many sizes leave holes in all of them: over a folder of scans of mixed sizes
+    the process grew by 14 MiB for 100 cases.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def resident() -> int:

@@ -16,6 +16,7 @@ from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
 from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
 from mdcsrn.inference.backends.trace import record
+from mdcsrn.inference.memory import share_one_arena
 from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import has_bfloat16, usable_threads
 
@@ -118,6 +119,7 @@ def _core() -> openvino.Core:
     import openvino
 
     def load() -> openvino.Core:
+        share_one_arena()  # before its threads start
         core = openvino.Core()
         core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
         with _few_primitives():
