@@ -183,7 +183,10 @@ class Engine:
         )
         sample = partial(sample_columns, cells=cells) if self.precision == "int8" else None
         options = candidates(self.backend, self.device, sample)
-        probe = cells[None, :, a, b, c].contiguous()
+        piece = cells[None, :, a, b, c]
+        # Of one shape for every volume: each new one would stay in PyTorch's memory of compiled operations.
+        missing = [PROBE - n for n in reversed(piece.shape[2:])]
+        probe = functional.pad(piece, [n for short in missing for n in (0, short)], mode="replicate").contiguous()
         return pick(_Dense(self.network), (probe,), options, self.precision, threads=self.threads)
 
 
