@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from machine import ALLOCATOR, allocator_environment, machine
 
-from mdcsrn.inference.backends.pick import psnr
-from mdcsrn.inference.measure import Job, flops_per_voxel, measure, measure_apart, synthetic_head, watch
-from mdcsrn.inference.models import find_model
+from mdcsrn.benchmark.measure import Job, flops_per_voxel, measure, measure_apart, synthetic_head, watch
+from mdcsrn.inference.backends.select import psnr
+from mdcsrn.inference.planning.models import find_model
 from mdcsrn.kspace import DegradationSpec, degrade, resample_grid
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.networks import MDCSRN, load_weights, save_weights
 from mdcsrn.processor import usable_threads
 

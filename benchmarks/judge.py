@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from mdcsrn.evaluation.baselines import METHODS, ZERO_FILLED, upsample
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference import ExactTiledInferer
-from mdcsrn.inference.engine import Engine
-from mdcsrn.inference.region import head_region
+from mdcsrn.inference.planning.head_region import head_region
+from mdcsrn.inference.running.slab_runner import SlabRunner
 from mdcsrn.inference.uncertainty import FLIPS, ensemble
 from mdcsrn.io import read_volume
 from mdcsrn.kspace import acquired_shape, resample_grid
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.metrics import band_error, data_range, head_mask, legacy_metrics, masked_mean, nrmse, psnr, ssim_map
 from mdcsrn.metrics.frequency import laplacian_of_gaussian, mean_log_ratio, power_ratio
 from mdcsrn.networks import MDCSRN, load_weights
@@ -132,7 +132,7 @@ def restore(network: nn.Module, case: Case, how: How, flips: bool = False) -> Te
     """A network's own result; outside the head region it is the input, for every network alike."""
     run: Callable[[Tensor, Tensor], Tensor] = partial(in_tiles, network, how)
     if isinstance(network, MDCSRN):  # as ``mdcsrn predict`` runs it
-        run = Engine(network, how.backend, how.precision, "cpu", how.max_memory).run
+        run = SlabRunner(network, how.backend, how.precision, "cpu", how.max_memory).run
     return ensemble(run, case.low, FLIPS if flips else FLIPS[:1], (case.inside,)).mean
 
 

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mdcsrn.evaluation.baselines import upsample
-from mdcsrn.inference.plan import Plan
+from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.io import read_volume
 from mdcsrn.io.sources import find_cases, load_case
 from mdcsrn.metrics import head_mask

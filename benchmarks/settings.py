@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mdcsrn.kspace import DegradationSpec, degrade, project
-from mdcsrn.transforms.rand_slices import Slices, apply_slices
+from mdcsrn.transforms.rand_thick_slices import Slices, apply_slices
 
 NOISE = 0.02  # of the 99.9th percentile, in each channel of k-space
 BASE = {

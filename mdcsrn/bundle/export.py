@@ -15,9 +15,9 @@ from torch import Tensor
 from mdcsrn.bundle.forms import LEAST, Run, form
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
-from mdcsrn.inference.models import Model, find_model
+from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import intensity_scale
 from mdcsrn.networks.weights import read_weights
 from mdcsrn.scratch import scratch, sweep
 from mdcsrn.stopping import held
@@ -40,7 +40,7 @@ def export(
     """Write a model in another form, load it by the documented path, and compare it with the network on a scan.
 
     Args:
-        bundle: as for :func:`mdcsrn.inference.models.find_model`, as is `model`.
+        bundle: as for :func:`mdcsrn.inference.planning.models.find_model`, as is `model`.
         name: one of :data:`mdcsrn.bundle.forms.FORMS`.
         output: file to write; ``<output>.json`` beside it says what it is and how close it came.
         model: of the bundle; None: its default.
@@ -177,13 +177,13 @@ def _piece(volume: str | os.PathLike[str] | None) -> tuple[Tensor, str]:
     if image.ndim != 3 or min(image.shape) < LEAST:
         raise DataError(f"{name} is too small to compare on", got=tuple(image.shape), allowed=f"3D, >= {LEAST} each")
     low = degrade(_middle(image, (EDGE,) * 3), DegradationSpec(reduction=REDUCTION))
-    scale = percentile(low, 99.9)
+    scale = intensity_scale(low)
     if not float(scale) > 0:
         raise DataError(f"the middle of {name} is empty", remedy="give another scan with --volume")
     return low / scale, name
 
 
 def _calibration(model: Model, piece: Tensor) -> Sequence[tuple[Tensor, ...]]:
-    from mdcsrn.inference.backends.calibration import sample_columns
+    from mdcsrn.inference.running.calibration import sample_columns
 
     return sample_columns(model.network, piece[None])

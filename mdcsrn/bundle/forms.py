@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mdcsrn.errors import ConfigError, MissingDependencyError
-from mdcsrn.inference.backends.apart import apart
-from mdcsrn.inference.backends.trace import record
+from mdcsrn.inference.backends.own_thread import in_own_thread
+from mdcsrn.inference.backends.trace_module import trace_module
 from mdcsrn.networks import MDCSRN, load_weights, save_weights
 from mdcsrn.optional import install_command, is_installed
 
@@ -137,7 +137,7 @@ def _write_onnx(
         # The TorchScript exporter is deprecated, but the new one asks for one more package and for half a minute.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            record(network, example, None), example, str(path), dynamo=False,
+            trace_module(network, example, None), example, str(path), dynamo=False,
             input_names=["image"], output_names=["pred"], dynamic_axes={"image": free, "pred": free},
         )  # fmt: skip
     model = onnx.load(str(path))
@@ -173,13 +173,13 @@ def _write_openvino(
     model.reshape({model.inputs[0]: [1, 1, -1, -1, -1]})
     model.validate_nodes_and_infer_types()
     model.set_rt_info(json.dumps(description), [KEY])
-    apart(lambda: openvino.save_model(model, str(path), compress_to_fp16=precision == "float16"))
+    in_own_thread(lambda: openvino.save_model(model, str(path), compress_to_fp16=precision == "float16"))
 
 
 def _load_openvino(path: Path) -> Run:
     import openvino
 
-    compiled = apart(
+    compiled = in_own_thread(
         lambda: openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     )  # left alone, some processors compute in bfloat16
     return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())

@@ -68,7 +68,7 @@ def _bundles(ctx: click.Context) -> list[str]:
 
 
 def _models(ctx: click.Context) -> list[str]:
-    from mdcsrn.inference.models import model_names
+    from mdcsrn.inference.planning.models import model_names
 
     return model_names(ctx.params.get("bundle"))
 

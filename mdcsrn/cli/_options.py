@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from mdcsrn.cases.options import Options
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import TopicCommand
 from mdcsrn.cli._types import OutputPath
+from mdcsrn.jobs.options import Options
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _path = click.Path(path_type=Path, readable=False)
@@ -36,7 +36,7 @@ class ModelOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Look only when the help is shown."""
-        from mdcsrn.inference.models import model_names
+        from mdcsrn.inference.planning.models import model_names
 
         self.help = f"Weights: a file, or one of the bundle's: {', '.join(model_names()) or 'none is there'}."
         return super().get_help_record(ctx)

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdcsrn.cases.byproducts import check_needs
-from mdcsrn.cases.case import Job, Outcome, is_already_done, plan_case, run_case
-from mdcsrn.cases.options import Options
 from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.jobs.byproducts import check_needs
+from mdcsrn.jobs.job import Job, Outcome
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.run import is_already_done, plan_case, run_case
 from mdcsrn.notices import printable
 from mdcsrn.stopping import Stopped, check
 
 if TYPE_CHECKING:
-    from mdcsrn.inference.models import Model
+    from mdcsrn.inference.planning.models import Model
 
 Advance = Callable[[float, str], None]  # cases done, with a fraction for the one at work; its name
 NAME_SHOWN = 40  # letters of a case's name in the bar
@@ -40,7 +41,7 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
         MdcsrnError: of a single case, its own error; of several, a DataError that counts the failures.
         Stopped: after Ctrl-C or a request to terminate; it says how many cases are left.
     """
-    from mdcsrn.inference.models import find_model
+    from mdcsrn.inference.planning.models import find_model
 
     outcomes: list[Outcome] = []
     try:
@@ -78,7 +79,7 @@ def run_jobs(jobs: Sequence[Job], options: Options, several: bool) -> None:
 
 def _one(job: Job, options: Options, model: Model, several: bool, progress: Callable[[float], None]) -> Outcome:
     """A case, whatever becomes of it."""
-    from mdcsrn.cases.results import sweep_places
+    from mdcsrn.jobs.write import sweep_places
 
     start = time.perf_counter()
     try:

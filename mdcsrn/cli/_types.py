@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mdcsrn.cases.naming import FolderPath
+from mdcsrn.jobs.naming import FolderPath
 
 
 class OutputPath(click.Path):
@@ -18,6 +18,6 @@ class OutputPath(click.Path):
         super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A path, or a :class:`mdcsrn.cases.naming.FolderPath` for one that ends in a slash."""
+        """A path, or a :class:`mdcsrn.jobs.naming.FolderPath` for one that ends in a slash."""
         path = super().convert(value, param, ctx)
         return FolderPath(path) if os.fspath(value).endswith(os.sep) else path

@@ -20,7 +20,7 @@ from mdcsrn.optional import install_command, is_installed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdcsrn.inference.measure import Job
+    from mdcsrn.benchmark.measure import Job
 
 BASELINE = "baseline"
 SIZE = (64, 96, 96)
@@ -62,8 +62,8 @@ def command(
     Each row is a process of its own: the network over the whole volume without overlap, compiling apart, the most
     memory that the process held, and the PSNR to the float32 result. FILE is a scan to use instead of a synthetic head.
     """
-    from mdcsrn.inference.measure import Job, machine, synthetic_head
-    from mdcsrn.inference.models import find_model
+    from mdcsrn.benchmark.measure import Job, machine, synthetic_head
+    from mdcsrn.inference.planning.models import find_model
     from mdcsrn.processor import usable_threads
 
     combinations, absent = _combinations(*_wanted(backends, no_int8))
@@ -114,20 +114,20 @@ def _scan(file: Path, size: tuple[int, int, int] | None) -> Tensor:
     import torch
 
     from mdcsrn.io.formats import read_image
-    from mdcsrn.kspace.degradation import percentile
+    from mdcsrn.kspace.intensity import intensity_scale
 
     array = torch.from_numpy(read_image(file).array)
     for axis, edge in enumerate(size or array.shape):
         kept = min(edge, array.shape[axis])
         array = array.narrow(axis, (array.shape[axis] - kept) // 2, kept)
-    scale = float(percentile(array, 99.9))
+    scale = float(intensity_scale(array))
     if not scale > 0:
         raise ConfigError(f"{file} has no signal to measure with", got=scale)
     return (array / scale).contiguous()
 
 
 def _peaks(shared: Job) -> dict[str, dict[str, float]]:
-    from mdcsrn.inference.measure import measure_apart
+    from mdcsrn.benchmark.measure import measure_apart
 
     facts = measure_apart(dataclasses.replace(shared, kind="peak"))
     return {name: value for name, value in facts.items() if isinstance(value, dict)}
@@ -142,7 +142,7 @@ def _rows(
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Measure row by row, the reference first, and print each as it is done."""
-    from mdcsrn.inference.measure import measure_apart
+    from mdcsrn.benchmark.measure import measure_apart
 
     reference = folder / "float32.npy"
     rows: list[dict[str, Any]] = []
@@ -200,7 +200,7 @@ def _psnr(result: Path, reference: Path) -> float | None:
     import numpy as np
     import torch
 
-    from mdcsrn.inference.backends.pick import psnr
+    from mdcsrn.inference.backends.select import psnr
 
     ours, truth = (torch.from_numpy(np.load(path)) for path in (result, reference))
     value = psnr(ours, truth, data_range=1.0)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdcsrn.cases.case import Job
-from mdcsrn.cases.options import Options
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._options import PredictionCommand, prediction_options
 from mdcsrn.errors import ConfigError
+from mdcsrn.jobs.job import Job
+from mdcsrn.jobs.options import Options
 
 if TYPE_CHECKING:
     from mdcsrn.io.bids import BidsImage
@@ -73,13 +73,13 @@ def command(
     OUT_DIR becomes a derived dataset. --mask is a folder laid out as the dataset, --report a folder.
     --participant_label 01 02 and --session_label work too.
     """
-    from mdcsrn.cases.byproducts import check_needs
-    from mdcsrn.cases.naming import page_folder
-    from mdcsrn.cases.outputs import checked
     from mdcsrn.cli._run import run_jobs
-    from mdcsrn.inference.models import find_model
+    from mdcsrn.inference.planning.models import find_model
     from mdcsrn.io.bids import SUFFIXES, find_bids
     from mdcsrn.io.bids_dataset import write_companions, write_dataset_description
+    from mdcsrn.jobs.byproducts import check_needs
+    from mdcsrn.jobs.naming import page_folder
+    from mdcsrn.jobs.outputs import checked
 
     options.task()  # what is wrong with the settings is told before anything is written
     if options.dicom_out is not None:
@@ -104,10 +104,10 @@ for _option in command.params:  # known, so that they can be refused with a reas
 
 
 def _job(image: BidsImage, out_dir: Path, options: Options) -> Job:
-    from mdcsrn.cases.places import mask_of
     from mdcsrn.files import sha256
     from mdcsrn.io import nifti_stem
     from mdcsrn.io.bids_derivative import derivative_path, page_path
+    from mdcsrn.jobs.output_paths import mask_of
 
     return Job(
         name=image.name,

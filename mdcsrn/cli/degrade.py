@@ -56,9 +56,9 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
     import torch
 
     import mdcsrn
-    from mdcsrn.cases.staging import exclusive, staging
     from mdcsrn.files import atomic_write_text, sha256
     from mdcsrn.io import nifti_stem, write_volume
+    from mdcsrn.jobs.staging import exclusive, staging
     from mdcsrn.kspace import degrade, grid_affine
 
     image = degrade(torch.from_numpy(volume.array), spec)

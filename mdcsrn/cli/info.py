@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mdcsrn.inference.models import Model
-    from mdcsrn.inference.task import Task
+    from mdcsrn.inference.planning.models import Model
+    from mdcsrn.inference.planning.task import Task
     from mdcsrn.io.scan import Scan
 
 
@@ -44,8 +44,8 @@ def command(
     Geometry, the acquired resolution of each axis, the empty outer band with its margin, and what would be done at
     which cost in time and memory. FILE is whatever predict takes: an image file, a folder, a DICOM series or a zip.
     """
-    from mdcsrn.inference.models import find_model
-    from mdcsrn.inference.task import Task
+    from mdcsrn.inference.planning.models import find_model
+    from mdcsrn.inference.planning.task import Task
     from mdcsrn.io.sources import find_cases, load_case
 
     if factor is not None and to_spacing is not None:
@@ -83,9 +83,9 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
     """
     import torch
 
-    from mdcsrn.inference.estimate import estimate
-    from mdcsrn.inference.pipeline import prepare
-    from mdcsrn.inference.suggest import suggest
+    from mdcsrn.inference.planning.prepare import prepare
+    from mdcsrn.inference.planning.suggest import suggest
+    from mdcsrn.inference.running.estimate import estimate
 
     volume, facts = scan.volume, scan.facts
     prepared = prepare(volume, task, facts=facts, model=model)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from mdcsrn.cases.options import Options
 from mdcsrn.cli._options import PredictionCommand, prediction_options
 from mdcsrn.cli._types import OutputPath
+from mdcsrn.jobs.options import Options
 
 
 @click.command("predict", cls=PredictionCommand)
@@ -26,9 +26,9 @@ def command(source: Path, output: Path | None, options: Options) -> None:
 
     IN is an image file, a folder of them, or a DICOM series (folder or zip).
     """
-    from mdcsrn.cases.places import jobs_of
     from mdcsrn.cli._run import run_jobs
     from mdcsrn.io.sources import find_sources
+    from mdcsrn.jobs.output_paths import jobs_of
 
     found = find_sources(source)
     jobs, several = jobs_of(source, found.cases, output, options)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mdcsrn.cases.byproducts import REPORT_NEEDS
-from mdcsrn.cases.naming import page_file
-from mdcsrn.cases.outputs import is_page
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import by_topic
 from mdcsrn.cli._types import OutputPath
 from mdcsrn.errors import ConfigError
+from mdcsrn.jobs.byproducts import REPORT_NEEDS
+from mdcsrn.jobs.naming import page_file
+from mdcsrn.jobs.outputs import is_page
 from mdcsrn.optional import need
 from mdcsrn.targets import check_target, foreign
 
@@ -155,9 +155,9 @@ def _facts(reference: Path, prediction: Path | None, spec: DegradationSpec | Non
 
 def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[int, int, int]], Array]:
     """The network as a function from the acquired grid to a finer one; weights are loaded once."""
-    from mdcsrn.inference.models import find_model
     from mdcsrn.inference.pipeline import predict
-    from mdcsrn.inference.task import Task
+    from mdcsrn.inference.planning.models import find_model
+    from mdcsrn.inference.planning.task import Task
 
     weights = find_model(bundle, model)
 

@@ -24,7 +24,7 @@ def command(output: Path, source: Path | None, as_json: bool) -> None:
     Hashes of the result, its record and its source; the grid, from the source's header; the consistency, computed anew
     from the voxels of both. What cannot be checked is said. Exit code 3 where anything is wrong.
     """
-    from mdcsrn.inference.verify import verify
+    from mdcsrn.record.verify import verify
 
     result = verify(output, source)
     if as_json:

@@ -20,12 +20,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mdcsrn.errors import ConfigError, DataError, root_error
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import METRIC_HEAD_FRACTION, intensity_scale
 
 # One branch of the random tree for each kind of draw, so that adding one kind never shifts another.
 _VOLUME, _DEGRADATION, _SHUFFLE, _PATCH, _COEFFICIENT = range(5)
-
-HEAD_THRESHOLD = 0.02  # of the 99.9th percentile: the head mask of the metrics, here without its holes filled
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
@@ -135,7 +133,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
             )
         result = self._apply(self.degrade, {"image": image, "label": image}, _DEGRADATION, draw)
         label = convert_to_tensor(result["label"], track_meta=False)[0]
-        result["mask"] = label > HEAD_THRESHOLD * percentile(label, 99.9)
+        result["mask"] = label > METRIC_HEAD_FRACTION * intensity_scale(label)  # holes of the head stay
         self._draws[draw] = result
         while len(self._draws) > (self.volumes_per_group + 1) * self.streams:
             self._draws.popitem(last=False)

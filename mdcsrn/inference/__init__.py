@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from mdcsrn.lazy import attributes
 
 if TYPE_CHECKING:
-    from mdcsrn.inference.inferer import ExactTiledInferer
     from mdcsrn.inference.pipeline import Prediction, predict
-    from mdcsrn.inference.task import Plan, Task, make_plan
-    from mdcsrn.inference.tiling import Tile, plan_core, plan_tiles
+    from mdcsrn.inference.planning.task import Plan, Task, make_plan
+    from mdcsrn.inference.running.inferer import ExactTiledInferer
+    from mdcsrn.inference.running.tiling import Tile, plan_core, plan_tiles
 
 __all__ = [
     "ExactTiledInferer",
@@ -30,14 +30,14 @@ __all__ = [
 __getattr__ = attributes(
     __name__,
     {
-        "ExactTiledInferer": "inferer",
-        "Plan": "task",
+        "ExactTiledInferer": "running.inferer",
+        "Plan": "planning.task",
         "Prediction": "pipeline",
-        "Task": "task",
-        "Tile": "tiling",
-        "make_plan": "task",
-        "plan_core": "tiling",
-        "plan_tiles": "tiling",
+        "Task": "planning.task",
+        "Tile": "running.tiling",
+        "make_plan": "planning.task",
+        "plan_core": "running.tiling",
+        "plan_tiles": "running.tiling",
         "predict": "pipeline",
     },
 )

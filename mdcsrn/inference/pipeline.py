@@ -21,38 +21,16 @@ import torch
 from torch import Tensor
 
 import mdcsrn
-from mdcsrn.errors import ConfigError, DataError
-from mdcsrn.inference.engine import Engine
-from mdcsrn.inference.image_type import image_type_notices
-from mdcsrn.inference.models import Model, find_model
-from mdcsrn.inference.plan import Plan
-from mdcsrn.inference.region import head_region
-from mdcsrn.inference.task import Task, make_plan
-from mdcsrn.inference.trained_range import outside
+from mdcsrn.inference.planning.models import Model, find_model
+from mdcsrn.inference.planning.plan import Plan
+from mdcsrn.inference.planning.prepare import check_region, network_input, prepare, region_of
+from mdcsrn.inference.planning.task import Task
+from mdcsrn.inference.running.slab_runner import SlabRunner
 from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
-from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
-from mdcsrn.kspace.degradation import percentile
 from mdcsrn.kspace.measurement import MeasurementCertificate
 from mdcsrn.notices import Notice, refuse
-
-SCALE_PERCENT = 99.9  # of the whole low-resolution volume, as in training
-REGIONS = ("head", "all")
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a prediction would do.
-
-    Attributes:
-        plan: grid, measured band and reasons.
-        model: the weights.
-        notices: warnings of the file, the plan and the trained range.
-    """
-
-    plan: Plan
-    model: Model
-    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,21 +60,6 @@ class Prediction:
     facts: dict[str, Any]
 
 
-def prepare(
-    volume: Volume,
-    task: Task = Task(),  # noqa: B008 - frozen
-    *,
-    facts: ScanFacts = ScanFacts(),  # noqa: B008 - frozen
-    model: Model | None = None,
-) -> Prepared:
-    """Decide what a prediction would do, without doing it; arguments and errors as for :func:`predict`."""
-    model = model or find_model()
-    kind = image_type_notices(facts, str(volume.path or "the volume"))
-    plan = make_plan(volume, facts, task)
-    header = tuple(Notice("header", text) for text in volume.warnings)
-    return Prepared(plan, model, (*header, *kind, *plan.notices, *outside(plan, facts, model.trained)))
-
-
 def predict(
     volume: Volume,
     task: Task = Task(),  # noqa: B008 - frozen
@@ -120,7 +83,7 @@ def predict(
         volume: the scan, any unit and orientation.
         task: what is asked for; the default fills an empty outer band and does nothing where there is none.
         facts: what is known of the acquisition; it decides warnings and how slices are treated.
-        model: weights: found by :func:`mdcsrn.inference.models.find_model`, or as its arguments.
+        model: weights: found by :func:`mdcsrn.inference.planning.models.find_model`, or as its arguments.
         bundle: name or folder of a bundle, where `model` is not one already.
         backend: ``auto`` (the fastest here whose error against float32 is small) or a name.
         precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
@@ -141,8 +104,7 @@ def predict(
         DataError: the volume has no signal, or is certainly not a magnitude image.
         RefusedError: `strict`, and there is a warning.
     """
-    if region not in REGIONS:
-        raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))
+    check_region(region)
     clock = _Clock()
     with clock.stage("plan"):
         found = model if isinstance(model, Model) else find_model(bundle, model)
@@ -156,21 +118,11 @@ def predict(
 
     with torch.inference_mode():
         with clock.stage("zero-filling"):
-            array = torch.from_numpy(volume.array)
-            measured = plan.measured(array)
-            low = plan.band.pseudo_inverse(measured)
-            scale = float(percentile(low, SCALE_PERCENT))
-        if not scale > 0:
-            raise DataError(
-                f"{volume.path or 'the volume'} has no signal",
-                got=f"99.9th percentile {scale:g}",
-                allowed="above 0",
-                remedy="magnitude images are expected",
-            )
+            given = network_input(volume, plan)
+        measured, scale, scaled = given.measured, given.scale, given.scaled
         with clock.stage("region"):
-            scaled = low / scale
-            inside = head_region(scaled) if region == "head" else torch.ones(low.shape, dtype=torch.bool)
-        engine = Engine(found.network, backend, precision, device, max_memory)
+            inside = region_of(scaled, region)
+        engine = SlabRunner(found.network, backend, precision, device, max_memory)
         first, extra = _run(engine, scaled, inside, plan, measured / scale, uncertainty, progress, clock)
         first, extra = first * scale, {name: values * scale for name, values in extra.items()}
         certificate = raw = None
@@ -185,7 +137,7 @@ def predict(
     whole = replace(volume.replace(first.numpy(), plan.affine), dtype=np.dtype(np.float32))
     return Prediction(
         volume=whole,
-        low=replace(whole, array=low.numpy()),
+        low=replace(whole, array=given.low.numpy()),
         plan=plan,
         certificate=certificate,
         raw_certificate=raw,
@@ -197,7 +149,7 @@ def predict(
 
 
 def _run(
-    engine: Engine,
+    engine: SlabRunner,
     low: Tensor,
     inside: Tensor,
     plan: Plan,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.inference.plan import Plan
+from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.kspace.measurement import Measurement, apply_matrices
 
 DIMS = (-3, -2, -1)

@@ -14,8 +14,8 @@ from pathspec import GitIgnoreSpec
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import read_text
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.names import is_standard_name, nifti_stem
-from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.sidecar import DESCRIPTION, facts_of, parse_name, read_metadata
 
 SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")

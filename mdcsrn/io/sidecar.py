@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import read_text
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.formats import image_stem
 from mdcsrn.io.image_type import kind_of_file
-from mdcsrn.io.scan import ScanFacts
 
 # Suffixes of BIDS 1.10 for anatomical images; a name that ends in one of them states its contrast.
 CONTRASTS = (

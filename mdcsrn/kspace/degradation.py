@@ -16,6 +16,7 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError
 from mdcsrn.files import read_mapping
 from mdcsrn.kspace.fourier import fft, frequencies, ifft, resample_grid
+from mdcsrn.kspace.intensity import intensity_scale
 from mdcsrn.kspace.lowpass import acquired_shape, check_window, low_pass, window
 
 GRIDS = ("reference", "acquired")
@@ -131,7 +132,7 @@ def _degrade_complex(volume: Tensor, spec: DegradationSpec) -> Tensor:
         image = torch.polar(torch.ones_like(volume), smooth_phase(shape, generator).to(volume)) * volume
     k = fft(image)
     if spec.noise > 0:
-        sigma = spec.noise * percentile(volume, 99.9)
+        sigma = spec.noise * intensity_scale(volume)
         real, imaginary = (torch.randn(volume.shape, generator=generator).to(volume) for _ in range(2))
         k = k + sigma * torch.complex(real, imaginary)
     # Thermal noise enters with each measured sample, so the reconstruction's apodisation weighs both.
@@ -173,22 +174,6 @@ def smooth_phase(shape: Sequence[int], generator: torch.Generator, order: int = 
             coefficient = (torch.rand(1, generator=generator) - 0.5) * (math.pi / 3)
             phase = phase + coefficient * position**power
     return phase + (torch.rand(1, generator=generator) - 0.5) * math.pi
-
-
-def percentile(volume: Tensor, percent: float) -> Tensor:
-    """Percentile of all voxels, linear between neighbours as in NumPy; any size (torch.quantile stops at 16 M).
-
-    Returns:
-        Scalar tensor on the volume's device.
-    """
-    flat = volume.detach().flatten()
-    position = (flat.numel() - 1) * percent / 100
-    low = math.floor(position)
-    # Only the top of the sorted order is needed: topk is far cheaper than a sort for a high percentile.
-    top = torch.topk(flat, flat.numel() - low, sorted=True).values
-    below = top[-1]
-    above = top[-2] if top.numel() > 1 else below
-    return below + (above - below) * (position - low)
 
 
 def _is_number(value: object) -> bool:

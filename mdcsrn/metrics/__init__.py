@@ -1,6 +1,6 @@
-"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, HFEN, band and power; pure functions and MONAI shells.
+"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, HFEN, band and power; pure functions and MONAI metrics.
 
-The shells are imported when they are asked for: they bring MONAI and Ignite along, which the functions do not need.
+MONAI metrics are imported on first use: they bring MONAI and Ignite along, which the functions do not need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mdcsrn.metrics.regions import masked_mean
 from mdcsrn.metrics.structural import ssim, ssim_map
 
 if TYPE_CHECKING:
-    from mdcsrn.metrics.shells import HeadMaskHFEN, HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
+    from mdcsrn.metrics.monai_metrics import HeadMaskHFEN, HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
 
 __all__ = [
     "HeadMaskHFEN",
@@ -39,4 +39,6 @@ __all__ = [
     "ssim_map",
 ]
 
-__getattr__ = attributes(__name__, dict.fromkeys((name for name in __all__ if name.startswith("HeadMask")), "shells"))
+__getattr__ = attributes(
+    __name__, dict.fromkeys((name for name in __all__ if name.startswith("HeadMask")), "monai_metrics")
+)

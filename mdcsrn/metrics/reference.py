@@ -8,10 +8,7 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from mdcsrn.errors import DataError
-from mdcsrn.kspace.degradation import percentile
-
-RANGE_PERCENT = 99.9
-HEAD_FRACTION = 0.02
+from mdcsrn.kspace.intensity import METRIC_HEAD_FRACTION, intensity_scale
 
 
 def data_range(reference: Tensor) -> float:
@@ -32,7 +29,7 @@ def data_range(reference: Tensor) -> float:
         raise DataError("an empty reference has no intensity range", got=f"shape {tuple(reference.shape)}")
     if not bool(torch.isfinite(reference).all()):
         raise DataError("the reference holds NaN or Inf", remedy="repair or leave out this volume")
-    value = float(percentile(reference.float(), RANGE_PERCENT))
+    value = float(intensity_scale(reference.float()))
     if value <= 0:
         raise DataError(
             "the reference has no signal", got=f"99.9th percentile {value:g}", allowed="above 0",
@@ -54,7 +51,7 @@ def head_mask(reference: Tensor, spatial_dims: int = 3) -> Tensor:
     Raises:
         DataError: as :func:`data_range`.
     """
-    above = (reference > HEAD_FRACTION * data_range(reference)).detach().cpu().numpy()
+    above = (reference > METRIC_HEAD_FRACTION * data_range(reference)).detach().cpu().numpy()
     images = above.reshape(-1, *above.shape[above.ndim - spatial_dims :])
     filled = np.stack([binary_fill_holes(image) for image in images]).reshape(above.shape)
     return torch.from_numpy(filled).to(reference.device)

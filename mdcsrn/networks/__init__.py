@@ -2,8 +2,8 @@
 
 from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.critic import Critic
+from mdcsrn.networks.legacy_checkpoint import map_published_state
 from mdcsrn.networks.mdcsrn import MDCSRN
-from mdcsrn.networks.published import map_published_state
 from mdcsrn.networks.weights import load_generator, load_weights, save_weights, ship
 from mdcsrn.networks.widen import widened
 

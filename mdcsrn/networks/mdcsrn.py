@@ -18,7 +18,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError, GeometryError
-from mdcsrn.networks.cells import from_cells, to_cells
+from mdcsrn.networks.pixel_shuffle import from_cells, to_cells
 
 # Symbolic tracing keeps calls of these as they are: their sizes are those of the volume at hand.
 torch.fx.wrap("to_cells")

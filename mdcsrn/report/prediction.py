@@ -15,7 +15,7 @@ from mdcsrn.report.page import Array, Page
 
 if TYPE_CHECKING:
     from mdcsrn.inference.pipeline import Prediction
-    from mdcsrn.inference.plan import Plan
+    from mdcsrn.inference.planning.plan import Plan
     from mdcsrn.io.scan import Scan
 
 MAPS = ("spread", "invention")
@@ -58,9 +58,9 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         DataError: a file is missing or unreadable, or the source is not the one that was used.
         GeometryError: the volume does not have the plan's grid.
     """
-    from mdcsrn.inference.plan import Plan
-    from mdcsrn.inference.record import changed_files, read_sidecar, sidecar_path
+    from mdcsrn.inference.planning.plan import Plan
     from mdcsrn.io import read_volume
+    from mdcsrn.record.sidecar import changed_files, read_sidecar, sidecar_path
 
     path = Path(output)
     record = read_sidecar(sidecar_path(path))

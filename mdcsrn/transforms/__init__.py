@@ -25,7 +25,7 @@ from mdcsrn.transforms.rand_resolution import (
     RandResolutiond,
     RandResolutionDict,
 )
-from mdcsrn.transforms.rand_slices import (
+from mdcsrn.transforms.rand_thick_slices import (
     RandThickSlices,
     RandThickSlicesD,
     RandThickSlicesd,

@@ -15,7 +15,7 @@ from monai.utils import TraceKeys, TransformBackends
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError, DataError
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.transforms._volumes import file_of, meta_of, plain, rewrap, tracked
 
 

@@ -21,9 +21,9 @@ from tables import markdown, per_subject
 
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.evaluation import baselines, compare
-from mdcsrn.inference.region import head_region
+from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.kspace import DegradationSpec, degrade, resample_grid
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.metrics import hfen, power_error, power_ratio
 from mdcsrn.networks import MDCSRN, save_weights
 from mdcsrn.transforms import RandThickSlices

@@ -18,7 +18,7 @@ from mdcsrn.bundle.pack import pack
 from mdcsrn.cli.main import main
 from mdcsrn.configs import check_command_line
 from mdcsrn.errors import ConfigError, DataError, OutputError
-from mdcsrn.inference.models import find_model
+from mdcsrn.inference.planning.models import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mdcsrn.cli.main import main
-from mdcsrn.inference.measure import (
+from mdcsrn.benchmark.measure import (
     Job,
     flops_per_voxel,
     measure_apart,
@@ -22,7 +21,8 @@ from mdcsrn.inference.measure import (
     watch,
     windows_of,
 )
-from mdcsrn.inference.region import head_region
+from mdcsrn.cli.main import main
+from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.networks import MDCSRN, save_weights
 
 

@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from mdcsrn.cli.info import orientation
 from mdcsrn.cli.main import main
-from mdcsrn.inference.task import Task, make_plan
+from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.io import Volume, read_volume, write_volume
-from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.kspace import resample_grid
 
 

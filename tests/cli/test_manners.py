@@ -65,10 +65,10 @@ def test_report_names_its_place_as_output_does(
     Path("there").mkdir()
     done = mdcsrn("predict", scan, *words, "--dry-run")
     assert done.exit_code == 0, done.output
-    from mdcsrn.cases.options import Options
-    from mdcsrn.cases.places import jobs_of
     from mdcsrn.cli.predict import command
     from mdcsrn.io.sources import find_cases
+    from mdcsrn.jobs.options import Options
+    from mdcsrn.jobs.output_paths import jobs_of
 
     given = command.make_context("predict", [str(scan), *words]).params["report"]
     (job,), _ = jobs_of(scan, find_cases(scan), None, Options(report=given))

@@ -106,8 +106,8 @@ def test_a_page_that_fails_leaves_the_volume_and_resume_makes_it(
 def test_any_file_beside_the_volume_may_fail(
     mdcsrn: Callable, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, scan: Path
 ) -> None:
-    from mdcsrn.cases import results
     from mdcsrn.errors import OutputError
+    from mdcsrn.jobs import write as results
 
     def full(*arguments: object, **more: object) -> None:
         raise OutputError("the disk is full", remedy="make room")
@@ -129,7 +129,7 @@ def test_any_file_beside_the_volume_may_fail(
         monkeypatch.setattr(results, "write_volume", write)
     else:
         source, words = shared_data / "dicom" / "philips_classic_mprage3d.zip", ("--dicom-out", tmp_path / "derived")
-        monkeypatch.setattr(results, "_make_series", full)
+        monkeypatch.setattr(results, "make_series", full)
     output = tmp_path / "out.nii.gz"
     done = mdcsrn("predict", source, "-o", output, *words)
     assert done.exit_code == 7, done.output

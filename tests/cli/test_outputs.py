@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mdcsrn.cases.options import Options
-from mdcsrn.cases.outputs import checked, outputs_of
-from mdcsrn.cases.places import jobs_of
 from mdcsrn.inference import pipeline
 from mdcsrn.io.sources import Case, find_cases
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.output_paths import jobs_of
+from mdcsrn.jobs.outputs import checked, outputs_of
 
 SIDECAR = {"EchoTime": 0.003, "ConversionSoftware": "dcm2niix"}
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mdcsrn.files import sha256
-from mdcsrn.inference.models import model_names
+from mdcsrn.inference.planning.models import model_names
 from mdcsrn.networks import MDCSRN, save_weights, ship
 from mdcsrn.resources import folder
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from mdcsrn.cases.staging import staging
 from mdcsrn.errors import OutputError
+from mdcsrn.jobs.staging import staging
 from mdcsrn.scratch import PREFIX, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mdcsrn.cases.staging import staging
+from mdcsrn.jobs.staging import staging
 with staging(Path(sys.argv[1])) as stage:
     stage.path("half.nii.gz").write_bytes(b"half")
     print("ready", flush=True)
@@ -95,7 +95,7 @@ MANY = 20_000
 TIDIER = f"""
 import sys
 from pathlib import Path
-from mdcsrn.cases.staging import staging
+from mdcsrn.jobs.staging import staging
 with staging(Path(sys.argv[1])) as stage:
     for number in range({MANY}):
         stage.path(str(number)).touch()

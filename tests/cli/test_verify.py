@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mdcsrn.inference.record import SEAL, plain, read_sidecar, seal
+from mdcsrn.record.sidecar import SEAL, plain, read_sidecar, seal
 
 
 @pytest.fixture(scope="module")

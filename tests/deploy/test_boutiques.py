@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mdcsrn.cases.options import Options
 from mdcsrn.cli import bids, predict
 from mdcsrn.cli.main import main
+from mdcsrn.jobs.options import Options
 
 pytest.importorskip("boutiques", reason="Boutiques' own tool: pip install boutiques")
 

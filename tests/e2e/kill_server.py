@@ -78,11 +78,11 @@ if __name__ == "__main__":
     import torch
 
     import mdcsrn.bundle.pack
-    import mdcsrn.cases.results
     import mdcsrn.cli.predict
     import mdcsrn.inference.pipeline
-    import mdcsrn.inference.verify
     import mdcsrn.io.dicom.write
+    import mdcsrn.jobs.write
+    import mdcsrn.record.verify
     import mdcsrn.report.html
     import mdcsrn.report.prediction
 

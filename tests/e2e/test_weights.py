@@ -12,7 +12,7 @@ from mdcsrn.hashes import weight_files
 from mdcsrn.inference import ExactTiledInferer
 from mdcsrn.io import read_volume
 from mdcsrn.kspace import DegradationSpec, certify, degrade, project
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.metrics import data_range, head_mask, psnr
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from mdcsrn.errors import ConfigError, DataError, RefusedError
 from mdcsrn.inference import Prediction, Task, predict
 from mdcsrn.inference.backends.kept import RUNNERS
-from mdcsrn.inference.columns import TooLittleMemory
-from mdcsrn.inference.memory import GIB, give_back, resident
-from mdcsrn.inference.pipeline import prepare
-from mdcsrn.inference.region import head_region
+from mdcsrn.inference.planning.head_region import head_region
+from mdcsrn.inference.planning.prepare import prepare
+from mdcsrn.inference.running.memory import GIB, give_back, resident
+from mdcsrn.inference.running.slab_route import TooLittleMemory
 from mdcsrn.inference.uncertainty import symmetries
 from mdcsrn.io import Volume, read_volume
-from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.kspace import DegradationSpec, degrade
-from mdcsrn.kspace.degradation import percentile
+from mdcsrn.kspace.intensity import percentile
 from mdcsrn.metrics import data_range, head_mask, psnr
 from mdcsrn.networks import load_weights, save_weights
 

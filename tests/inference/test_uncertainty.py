@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.inference.task import Task, make_plan
+from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.inference.uncertainty import Symmetry, ensemble, invention, symmetries
 from mdcsrn.io import Volume
-from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.acquisition import ScanFacts
 
 
 def plan_of(shape, factor=(1, 2, 2), spacing=(1.0, 2.0, 2.0), seed=0):

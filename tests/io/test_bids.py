@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import mdcsrn
 from mdcsrn.errors import DataError, OutputError
 from mdcsrn.io import Volume, write_volume
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.bids import BidsImage, find_bids, read_description
 from mdcsrn.io.bids_dataset import write_companions, write_dataset_description
 from mdcsrn.io.bids_derivative import derivative_path, describe, page_path
-from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.sidecar import dataset_root, parse_name, read_metadata, scan_facts
 from mdcsrn.io.sources import Case, load_case
 

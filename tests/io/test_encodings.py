@@ -15,11 +15,11 @@ from mdcsrn.data.hcp import read_subjects_file
 from mdcsrn.data.split import read_subjects_table
 from mdcsrn.files import read_mapping
 from mdcsrn.hashes import read_hashes
-from mdcsrn.inference.record import read_sidecar, seal
 from mdcsrn.io.bids import find_bids
 from mdcsrn.io.formats import read_image
 from mdcsrn.io.sidecar import read_metadata
 from mdcsrn.io.sources import find_sources
+from mdcsrn.record.sidecar import read_sidecar, seal
 
 ENCODINGS = {
     "utf-8": lambda text: text.encode(),

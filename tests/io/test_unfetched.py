@@ -120,7 +120,7 @@ def test_bids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
 @pytest.mark.parametrize("lfs", [False, True])
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lfs: bool) -> None:
-    from mdcsrn.inference.models import find_model
+    from mdcsrn.inference.planning.models import find_model
     from mdcsrn.networks.weights import read_weights
 
     path = tmp_path / name
@@ -138,7 +138,7 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lfs
 @pytest.mark.parametrize("lfs", [False, True])
 def test_weights_of_a_bundle(tmp_path: Path, lfs: bool) -> None:
     from mdcsrn.bundle.check import check
-    from mdcsrn.inference.models import find_model
+    from mdcsrn.inference.planning.models import find_model
     from mdcsrn.resources import bundle_folder
 
     home = tmp_path / "bundle"

@@ -15,7 +15,8 @@ from scipy import stats
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import DegradationSpec, acquired_shape, degrade, fft, load_spec, low_pass
-from mdcsrn.kspace.degradation import as_spec, partial_fourier_mask, percentile
+from mdcsrn.kspace.degradation import as_spec, partial_fourier_mask
+from mdcsrn.kspace.intensity import percentile
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "degradation"
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from mdcsrn.errors import CheckpointError
 from mdcsrn.hashes import weight_files
-from mdcsrn.inference.models import find_model
+from mdcsrn.inference.planning.models import find_model
 from mdcsrn.networks import MDCSRN, load_generator, load_weights, save_weights, ship
 from mdcsrn.networks.weights import read_weights, started
 

@@ -241,7 +241,7 @@ def test_the_description_is_json(whole: bytes) -> None:
 def test_weights_are_read_without_the_compiler() -> None:
     """Its import takes seconds and a hundred megabytes, and asks for packages that an image need not have."""
     code = (
-        "import sys; from mdcsrn.inference.models import find_model\n"
+        "import sys; from mdcsrn.inference.planning.models import find_model\n"
         "find_model(); sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

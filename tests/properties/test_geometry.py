@@ -16,11 +16,11 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mdcsrn.inference.plan import Plan
-from mdcsrn.inference.task import Task, make_plan
+from mdcsrn.inference.planning.plan import Plan
+from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.io import Volume, write_volume
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.formats import read_image_header
-from mdcsrn.io.scan import ScanFacts
 from mdcsrn.kspace import grid_affine, resample_grid
 
 COUNT = 10_000

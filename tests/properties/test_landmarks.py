@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mdcsrn.inference.task import Task, make_plan
+from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.io import Volume
-from mdcsrn.io.scan import ScanFacts
+from mdcsrn.io.acquisition import ScanFacts
 
 THREE_D = ScanFacts(acquisition="3D")
 

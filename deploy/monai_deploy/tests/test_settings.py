@@ -15,7 +15,7 @@ from mdcsrn_deploy.start import CUDA_RUNTIME, cuda_runtime
 
 from mdcsrn.cli.predict import command as predict_command
 from mdcsrn.errors import CheckpointError, ConfigError, DataError
-from mdcsrn.inference.models import find_model
+from mdcsrn.inference.planning.models import find_model
 
 BUNDLE = Path(__file__).resolve().parents[3] / "bundles" / "mdcsrn_wgan_gp"
 

@@ -13,14 +13,15 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.offers import Offer
 from lib.request import offered, read_request
-from mdcsrn.cases.case import Outcome, run_case
-from mdcsrn.cases.options import Options
-from mdcsrn.cases.places import jobs_of
 from mdcsrn.errors import DataError
-from mdcsrn.inference.models import Model, find_model
-from mdcsrn.inference.record import sidecar_path
+from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.io.formats import image_stem
 from mdcsrn.io.sources import find_cases
+from mdcsrn.jobs.job import Outcome
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.output_paths import jobs_of
+from mdcsrn.jobs.run import run_case
+from mdcsrn.record.sidecar import sidecar_path
 
 logger = logging.getLogger(__name__)
 

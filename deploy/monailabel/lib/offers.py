@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mdcsrn.errors import ConfigError
 from mdcsrn.hashes import weight_files
-from mdcsrn.inference.models import model_names
+from mdcsrn.inference.planning.models import model_names
 from mdcsrn.resources import bundle_folder, read_metadata, shipped_bundles
 
 SAME, FINER = "same_grid", "finer_grid"

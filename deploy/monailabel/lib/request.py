@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lib.offers import FINER, Offer
-from mdcsrn.cases.options import Options
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import NAMES, PRECISIONS
 from mdcsrn.inference.pipeline import REGIONS
-from mdcsrn.inference.task import PROFILES
+from mdcsrn.inference.planning.task import PROFILES
+from mdcsrn.jobs.options import Options
 
 # What MONAI Label's own server and clients put into a request; none has a say in the voxels.
 THEIRS = {

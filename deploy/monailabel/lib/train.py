@@ -21,7 +21,7 @@ from lib.request import DEVICES, THEIRS, checked_name
 from lib.scans import write_study
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from mdcsrn.files import atomic_write_text, read_mapping
-from mdcsrn.inference.models import find_model, model_names
+from mdcsrn.inference.planning.models import find_model, model_names
 from mdcsrn.networks import ship
 from mdcsrn.networks.weights import read_weights
 from mdcsrn.resources import read_metadata

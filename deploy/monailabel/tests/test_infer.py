@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mdcsrn.files import sha256
-from mdcsrn.inference.models import find_model, model_names
+from mdcsrn.inference.planning.models import find_model, model_names
 from mdcsrn.resources import shipped_bundles
 
 from .conftest import BUNDLE, EAGER, FILLED, Server

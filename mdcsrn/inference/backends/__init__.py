@@ -9,7 +9,7 @@ from mdcsrn.inference.backends.cuda import CudaBackend
 from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.onnxruntime import OnnxRuntimeBackend
 from mdcsrn.inference.backends.openvino import OpenVinoBackend
-from mdcsrn.inference.backends.pick import TOLERANCE_DB, Attempt, Choice, pick
+from mdcsrn.inference.backends.select import TOLERANCE_DB, Attempt, Choice, select
 from mdcsrn.optional import need
 
 NAMES = ("cuda", "openvino", "compile", "eager", "onnxruntime")
@@ -27,7 +27,7 @@ __all__ = [
     "backend",
     "candidates",
     "check_choice",
-    "pick",
+    "select",
 ]
 
 
@@ -55,7 +55,7 @@ def backend(name: str, calibrate: Calibrate | None = None) -> Backend:
 
 
 def candidates(name: str = "auto", device: str = "auto", calibrate: Calibrate | None = None) -> list[Backend]:
-    """Backends that the user's settings allow, for :func:`pick`.
+    """Backends that the user's settings allow, for :func:`select`.
 
     Args:
         name: ``auto`` or one of :data:`NAMES`.

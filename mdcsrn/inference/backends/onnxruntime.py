@@ -11,7 +11,7 @@ from torch import nn
 
 from mdcsrn.inference.backends.base import Backend, Job, Runner, Tensors
 from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
-from mdcsrn.inference.backends.trace import record
+from mdcsrn.inference.backends.trace_module import trace_module
 from mdcsrn.optional import install_command, is_installed
 from mdcsrn.processor import usable_threads
 
@@ -74,7 +74,7 @@ def _export(module: nn.Module, example: Tensors, small: Tensors | None, names: l
         # The TorchScript exporter is deprecated, but the new one asks for one more package and for half a minute.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            record(module, example, small),
+            trace_module(module, example, small),
             small or example,
             buffer,  # type: ignore[arg-type]
             input_names=names,

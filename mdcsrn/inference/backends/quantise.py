@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.inference.backends.apart import apart
 from mdcsrn.inference.backends.base import Tensors
+from mdcsrn.inference.backends.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     import openvino
@@ -45,7 +45,7 @@ def quantise(model: openvino.Model, calibration: Sequence[Tensors]) -> openvino.
     names = [node.get_friendly_name() for node in (convolutions[0], convolutions[-1], *sums)]
     samples = [[tensor.detach().float().contiguous().numpy() for tensor in sample] for sample in calibration]
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        return apart(  # it loads and unloads the plugin many times
+        return in_own_thread(  # it loads and unloads the plugin many times
             lambda: nncf.quantize(
                 model,
                 nncf.Dataset(samples),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.dicom.header import FrameTags
 from mdcsrn.io.dicom.kind import kind_of_image
 from mdcsrn.io.image_type import MAGNITUDE, SINGLE_INVERSION, UNIFORM
-from mdcsrn.io.scan import ScanFacts
 
 SLICE_AXIS = 2  # arrays are (column, row, slice)
 STATED = {  # AcquisitionContrast (0008,9209) of enhanced images

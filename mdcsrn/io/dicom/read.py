@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, MdcsrnError
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.dicom.facts import facts_of
 from mdcsrn.io.dicom.gdcm import Gdcm
 from mdcsrn.io.dicom.header import FrameTags, parse, quiet
@@ -21,7 +22,6 @@ from mdcsrn.io.dicom.series import DicomFile, DicomSeries, Frame, SeriesFiles
 from mdcsrn.io.dicom.source import read_bytes
 from mdcsrn.io.dicom.stack import Stack, arrange
 from mdcsrn.io.image_type import MAGNITUDE, REFUSED
-from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.volume import Volume
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcsrn.errors import MdcsrnError
+from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.image_type import MAGNITUDE
-from mdcsrn.io.scan import ScanFacts
 from mdcsrn.io.volume import Volume
 
 if TYPE_CHECKING:

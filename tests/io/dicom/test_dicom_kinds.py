@@ -12,8 +12,8 @@ import pydicom
 import pytest
 
 from mdcsrn.errors import DataError, RefusedError
-from mdcsrn.inference.pipeline import prepare
-from mdcsrn.inference.task import Task
+from mdcsrn.inference.planning.prepare import prepare
+from mdcsrn.inference.planning.task import Task
 from mdcsrn.io.dicom import find_series, read_series
 from mdcsrn.io.image_type import REFUSED, kind_of_words
 from mdcsrn.io.sources import find_cases, load_case

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcsrn.cases.options import Options
-from mdcsrn.cases.places import jobs_of
 from mdcsrn.errors import ConfigError, OutputError
 from mdcsrn.io.dicom import SeriesIdentity, find_series, labels_of, read_series, storage, write_series
 from mdcsrn.io.dicom.naming import label_of
 from mdcsrn.io.sources import find_cases
 from mdcsrn.io.volume import Volume
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.output_paths import jobs_of
 
 Make = Callable[..., list[pydicom.Dataset]]
 Save = Callable[..., Path]

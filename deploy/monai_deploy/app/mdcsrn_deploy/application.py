@@ -7,8 +7,8 @@ import sys
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 
-from mdcsrn.cases.staging import Staging
-from mdcsrn.inference.models import Model
+from mdcsrn.inference.planning.models import Model
+from mdcsrn.jobs.staging import Staging
 from mdcsrn_deploy.inference import Restoration
 from mdcsrn_deploy.loader import StudyLoader
 from mdcsrn_deploy.selector import SeriesSelector

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from monai.deploy.core.arg_parser import set_up_logging
 
-from mdcsrn.cases.staging import staging
 from mdcsrn.cli.plain_errors import PlainErrors
 from mdcsrn.errors import DataError
+from mdcsrn.jobs.staging import staging
 from mdcsrn_deploy.application import SuperResolutionApp
 from mdcsrn_deploy.rules import read_rules
 from mdcsrn_deploy.settings import (

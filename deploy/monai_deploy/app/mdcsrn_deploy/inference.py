@@ -11,10 +11,10 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from mdcsrn.cases.case import restore
-from mdcsrn.cases.options import Options
 from mdcsrn.inference import Prediction
-from mdcsrn.inference.models import Model
+from mdcsrn.inference.planning.models import Model
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.run import restore
 from mdcsrn_deploy.volume import ScanImage
 from mdcsrn_deploy.writer import Result, free_place
 

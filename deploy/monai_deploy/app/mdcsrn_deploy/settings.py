@@ -16,12 +16,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mdcsrn.cases.options import Options
 from mdcsrn.cli.predict import command as predict_command
 from mdcsrn.errors import ConfigError
 from mdcsrn.files import read_mapping
 from mdcsrn.hashes import weight_files
-from mdcsrn.inference.models import Model, find_model
+from mdcsrn.inference.planning.models import Model, find_model
+from mdcsrn.jobs.options import Options
 from mdcsrn.resources import METADATA
 
 HOME = Path(__file__).resolve().parent.parent

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from mdcsrn.cases.options import Options
-from mdcsrn.cases.staging import Staging
 from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text
 from mdcsrn.inference import Prediction
-from mdcsrn.inference.models import Model
-from mdcsrn.inference.record import Written, derivation, series_sha256, sidecar, to_text
+from mdcsrn.inference.planning.models import Model
 from mdcsrn.io.dicom import Storage, storage, write_series
 from mdcsrn.io.scan import Scan
+from mdcsrn.jobs.options import Options
+from mdcsrn.jobs.staging import Staging
+from mdcsrn.record.sidecar import Written, derivation, series_sha256, sidecar, to_text
 
 logger = logging.getLogger(__name__)
 ENDING = "_sr"

@@ -1,0 +1,1 @@
+"""Measure backends and the whole network on this machine."""

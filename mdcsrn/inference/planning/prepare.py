@@ -1,0 +1,115 @@
+"""Prepare a prediction: the plan, the weights, the warnings, and the network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdcsrn.errors import ConfigError, DataError
+from mdcsrn.inference.planning.head_region import head_region
+from mdcsrn.inference.planning.image_type import image_type_notices
+from mdcsrn.inference.planning.models import Model, find_model
+from mdcsrn.inference.planning.plan import Plan
+from mdcsrn.inference.planning.task import Task, make_plan
+from mdcsrn.inference.planning.trained_range import outside
+from mdcsrn.io.acquisition import ScanFacts
+from mdcsrn.io.volume import Volume
+from mdcsrn.kspace.intensity import intensity_scale
+from mdcsrn.notices import Notice
+
+REGIONS = ("head", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a prediction would do.
+
+    Attributes:
+        plan: grid, measured band and reasons.
+        model: the weights.
+        notices: warnings of the file, the plan and the trained range.
+    """
+
+    plan: Plan
+    model: Model
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInput:
+    """What the network reads of a scan.
+
+    Attributes:
+        measured: k-space samples that the consistency step puts back, in the scan's unit.
+        low: zero-filled volume on the plan's grid, shape (D, H, W), in the scan's unit.
+        scale: 99.9th percentile of `low`; the network reads `low` / `scale`.
+    """
+
+    measured: Tensor
+    low: Tensor
+    scale: float
+
+    @property
+    def scaled(self) -> Tensor:
+        """The network's input: `low` / `scale`."""
+        return self.low / self.scale
+
+
+def prepare(
+    volume: Volume,
+    task: Task = Task(),  # noqa: B008 - frozen
+    *,
+    facts: ScanFacts = ScanFacts(),  # noqa: B008 - frozen
+    model: Model | None = None,
+) -> Prepared:
+    """Decide what a prediction would do, without doing it; see :func:`mdcsrn.inference.predict`."""
+    model = model or find_model()
+    kind = image_type_notices(facts, str(volume.path or "the volume"))
+    plan = make_plan(volume, facts, task)
+    header = tuple(Notice("header", text) for text in volume.warnings)
+    return Prepared(plan, model, (*header, *kind, *plan.notices, *outside(plan, facts, model.trained)))
+
+
+def network_input(volume: Volume, plan: Plan) -> NetworkInput:
+    """Zero-fill a scan onto the grid of its plan, and find its intensity scale.
+
+    Args:
+        volume: the scan.
+        plan: of a kind other than ``nothing``.
+
+    Raises:
+        DataError: the scan has no signal.
+    """
+    measured = plan.measured(torch.from_numpy(volume.array))
+    low = plan.band.pseudo_inverse(measured)
+    scale = float(intensity_scale(low))
+    if not scale > 0:
+        raise DataError(
+            f"{volume.path or 'the volume'} has no signal",
+            got=f"99.9th percentile {scale:g}",
+            allowed="above 0",
+            remedy="magnitude images are expected",
+        )
+    return NetworkInput(measured, low, scale)
+
+
+def region_of(scaled: Tensor, region: str = "head") -> Tensor:
+    """Where the network may change a volume.
+
+    Args:
+        scaled: the network's input, shape (D, H, W).
+        region: ``head`` or ``all``.
+
+    Returns:
+        Boolean, same shape.
+    """
+    check_region(region)
+    return head_region(scaled) if region == "head" else torch.ones(scaled.shape, dtype=torch.bool)
+
+
+def check_region(region: str) -> None:
+    """Raise ConfigError for a region that is none of :data:`REGIONS`."""
+    if region not in REGIONS:
+        raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))

@@ -1,0 +1,1 @@
+"""Run a network over a whole volume within a memory budget: slabs, tiles, streaming."""

@@ -1,0 +1,100 @@
+"""A MONAI inferer that runs a network over a whole volume in tiles, with the result of one whole-volume pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor
+from tqdm import tqdm
+
+from mdcsrn.errors import ConfigError, GeometryError
+from mdcsrn.inference.running.tiling import plan_core, plan_tiles
+from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
+
+GIB = 1 << 30
+
+
+class ExactTiledInferer(Inferer):
+    """Tiles with margins of the receptive field: no seams, no blending, float32 result equal to the whole pass.
+
+    Args:
+        max_memory: GiB that one tile's activations may take; the tile is planned from it.
+        core: edge lengths of a tile's core instead of a plan from memory, or None.
+        margin: receptive field to each side; None: the network's own `margin`.
+        precision: ``auto``, ``float32`` or ``bfloat16`` (autocast); ``auto`` is decided at the first volume, see
+            :func:`mdcsrn.networks.precision.resolve_precision`.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self,
+        max_memory: float = 4.0,
+        core: Sequence[int] | None = None,
+        margin: Sequence[int] | None = None,
+        precision: str = "float32",
+        progress: bool = False,
+    ) -> None:
+        super().__init__()
+        if not max_memory > 0:
+            raise ConfigError("max_memory is in GiB", got=max_memory, allowed="> 0")
+        self.max_memory, self.core, self.margin = max_memory, core, margin
+        self.precision, self.progress = check_precision(precision), progress
+        self._computed_in: str | None = None  # what `precision` came to, from the first volume on
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Run the network.
+
+        Args:
+            inputs: volumes, shape (N, C, D, H, W), any size.
+            network: has `margin` and `multiple` per axis (else give `margin`), and for a plan from memory
+                `bytes_per_voxel`; its output has the size of its input.
+            args: passed on to the network.
+            kwargs: passed on to the network.
+
+        Returns:
+            float32 result of the input's spatial shape, on the input's device; a MetaTensor keeps its metadata.
+        """
+        if inputs.ndim != 5:
+            raise GeometryError(
+                "inference takes a batch of volumes", got=tuple(inputs.shape), allowed="(N, C, D, H, W)"
+            )
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        margin = self._property(network, "margin", self.margin)
+        multiple = getattr(network, "multiple", (1, 1, 1))
+        shape = plain.shape[-3:]
+        core = self.core or plan_core(shape, margin, multiple, self._max_voxels(plain, network))
+        tiles = list(plan_tiles(shape, core, margin, multiple))
+        result: Tensor | None = None
+        for tile in tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True):
+            part = self._run(plain[(..., *tile.read)], network, args, kwargs)[(..., *tile.crop)]
+            if result is None:
+                result = torch.empty((*part.shape[:2], *shape), dtype=torch.float32, device=plain.device)
+            result[(..., *tile.core)] = part
+        assert result is not None  # a volume has at least one voxel, hence one tile
+        return MetaTensor(result, meta=inputs.meta) if isinstance(inputs, MetaTensor) else result
+
+    def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
+        tile = tile.to(memory_format=torch.channels_last_3d)  # the faster layout; contiguous() leaves one channel as is
+        if self._computed_in is None:
+            self._computed_in = resolve_precision(self.precision, lambda x: network(x, *args, **kwargs), tile)
+        with autocast(tile.device.type, self._computed_in):
+            return network(tile, *args, **kwargs).float()
+
+    def _max_voxels(self, inputs: Tensor, network: Callable[..., Tensor]) -> int:
+        per_voxel = self._property(network, "bytes_per_voxel", None)
+        return int(self.max_memory * GIB / (per_voxel * inputs.shape[0]))
+
+    @staticmethod
+    def _property(network: Callable[..., Tensor], name: str, given: Any) -> Any:
+        value = given if given is not None else getattr(network, name, None)
+        if value is None:
+            raise ConfigError(
+                f"the network does not say its {name}",
+                got=type(network).__name__,
+                remedy="give the inferer 'margin' and 'core'",
+            )
+        return value

@@ -1,0 +1,1 @@
+"""Write and verify the record beside a result."""
