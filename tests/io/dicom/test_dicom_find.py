@@ -163,6 +163,21 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(tmp_path: Path, make_slice
     assert read_series(found).volume.shape == (7, 6, 5)
 
 
+@pytest.mark.parametrize("content", [b"", bytes(2000)])
+@pytest.mark.parametrize("name", ["im_last5", "last.dcm", "MR.1.2.3"])
+def test_a_slice_that_was_not_copied_is_named(
+    tmp_path: Path, make_slices: Make, save: Save, name: str, content: bytes
+) -> None:
+    save(make_slices()[:-1], tmp_path)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_bytes(content)  # whose name speaks of something else
+    for source in (tmp_path, _zip(tmp_path, tmp_path.with_suffix(".zip"))):
+        (found,) = find_series(source)
+        (warning,) = read_series(found).warnings
+        assert "left out" in warning
+        assert name in warning
+
+
 def test_a_file_cut_later_spoils_its_series_by_name(tmp_path: Path, make_slices: Make, save: Save) -> None:
     folder = save(make_slices(), tmp_path)
     content = (folder / "im00_0").read_bytes()
