@@ -25,7 +25,7 @@ WORDS = {
         "TTP", "TMAX", "PBP", "KTRANS", "VE", "MTR", "QSM", "R2", "R2STAR", "R2*", "T2STAR", "T2*", "TENSOR", "FF",
         "FAT FRACTION", "T1MAP", "T2MAP", "PDMAP", "STIFFNESS", "ELASTOGRAM",
     ),
-    "projection": ("MIP", "MINIP", "MNIP", "PROJECTION IMAGE", "MAX IP", "MIN IP"),
+    "projection": ("MIP", "MINIP", "MNIP", "PROJECTION", "MAX IP", "MIN IP"),
     "subtraction": ("SUB", "SUBTRACTION", "MODULUS SUBTRACT"),
 }  # fmt: skip
 KIND_OF_WORD = {word: kind for kind, words in WORDS.items() for word in words}
@@ -44,6 +44,13 @@ SUFFIXES = {
     "MP2RAGE": SINGLE_INVERSION,
 }
 UNITS = {"rad": "phase", "Hz": "field map"}  # of a BIDS sidecar
+# RescaleType of a DICOM image, upper case: what only phases, velocities and field maps are measured in.
+RESCALE_TYPES = {
+    **dict.fromkeys(("RAD", "RADIAN", "RADIANS", "MRAD", "MILLIRADIAN", "MILLIRADIALS", "MILLIRADIANS"), "phase"),
+    **dict.fromkeys(("CM/S", "CM/SEC", "MM/S"), "velocity map"),
+    "HZ": "field map",
+}
+NOUN = re.compile(r" (?:IMAGE|PART|COMPONENT)$")  # Bruker writes PHASE_IMAGE, MAGNITUDE_IMAGE, others REAL PART
 # The network knows magnitudes; k-space of a wrapped phase, or of one part of a complex image, is that of no scan.
 REFUSED = (
     "phase", "real part", "imaginary part", "complex parts, mixed", "velocity map", "field map",
@@ -64,7 +71,7 @@ def kind_of_words(words: Sequence[str]) -> str | None:
         >>> kind_of_words(["ORIGINAL", "PRIMARY", "P", "ND"])
         'phase'
     """
-    said = [word.strip().replace("_", " ") for word in words[2:]]
+    said = [NOUN.sub("", word.strip().replace("_", " ")) for word in words[2:]]
     kinds = [KIND_OF_WORD.get(word) or (QUANTITATIVE if word.endswith(" MAP") else None) for word in said]
     # Philips writes R_IR, CR_IR, M_FFE: the part, then the sequence.
     heads = [word.split(" ")[0] for word in said[:2]]

@@ -13,6 +13,19 @@ SUFFIXES = (
     ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr",
 )  # fmt: skip
 
+DICOM_NAMES = (".dcm", ".ima", ".dicom")
+
+
+def may_be_dicom_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that a DICOM file may have, where its content cannot tell.
+
+    By its ending, or where it has a digit and no ending (a number behind a dot is none).
+    """
+    name = Path(path).name
+    suffix = Path(name).suffix.lower()
+    bare = not suffix[1:].isalpha() and any(letter.isdigit() for letter in name)
+    return suffix in DICOM_NAMES or (bare and not is_image_name(name))
+
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:
     """True for a name that ends as one of the formats does (any case) and is not hidden."""

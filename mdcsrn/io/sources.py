@@ -24,6 +24,7 @@ from mdcsrn.io.formats import (
     read_image_header,
 )
 from mdcsrn.io.image_type import REFUSED
+from mdcsrn.io.names import DICOM_NAMES
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from mdcsrn.io.dicom import SeriesFiles
 
-DICOM_NAMES = (".dcm", ".ima", ".dicom")
 PAIRED = (".hdr", ".hdr.gz", ".img", ".img.gz")
 
 
@@ -252,9 +252,7 @@ def _series_cases(source: Path, prefix: str) -> list[Case]:
         name = place or source.resolve().name
         if places.count(place) > 1:
             name = f"{name}_{series.name}"
-        cases.append(
-            Case(name, "dicom", source, series=series, error=series.error or unfetched_beside(series, DICOM_NAMES))
-        )
+        cases.append(Case(name, "dicom", source, series=series, error=series.error or unfetched_beside(series)))
     return cases
 
 
@@ -276,7 +274,7 @@ def _magnitudes(found: Sequence[SeriesFiles]) -> list[SeriesFiles]:
 def _unfetched_cases(others: Sequence[Path], root: Path, cases: Sequence[Case]) -> list[Case]:
     """A case with an error for each folder of DICOM files that were not fetched, where none of its files was."""
     there = {folder for case in cases if case.series is not None for folder in folders_of(case.series)}
-    groups = unfetched_folders([file for file in others if file.parent not in there], DICOM_NAMES)
+    groups = unfetched_folders([file for file in others if file.parent not in there])
     names = {folder: folder.relative_to(root).as_posix().removeprefix(".") for folder in groups}
     return [
         Case(names[folder] or root.resolve().name, "dicom", folder, error=error) for folder, error in groups.items()

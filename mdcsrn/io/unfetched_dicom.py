@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import unfetched
-from mdcsrn.io.names import is_image_name
+from mdcsrn.io.names import may_be_dicom_name
 
 if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesFiles
@@ -19,27 +19,17 @@ def folders_of(series: SeriesFiles) -> list[Path]:
     return sorted({frame.file.path.parent for frame in series.frames if frame.file.member is None})
 
 
-def unfetched_beside(series: SeriesFiles, endings: tuple[str, ...]) -> DataError | None:
-    """The error of a series beside whose files lie others that may belong to it and were not fetched.
-
-    Args:
-        series: what was found.
-        endings: of DICOM files, lower case.
-    """
+def unfetched_beside(series: SeriesFiles) -> DataError | None:
+    """The error of a series beside whose files lie others that may belong to it and were not fetched."""
     files = [file for folder in folders_of(series) for file in sorted(folder.iterdir())]
-    return next(iter(unfetched_folders(files, endings).values()), None)
+    return next(iter(unfetched_folders(files).values()), None)
 
 
-def unfetched_folders(files: Sequence[Path], endings: tuple[str, ...]) -> dict[Path, DataError]:
-    """Folders with files that were not fetched and may be DICOM by their names, and the error of each.
-
-    A name may be one of DICOM by its ending, or where it has a digit and no ending (a number behind a dot is none).
-    """
+def unfetched_folders(files: Sequence[Path]) -> dict[Path, DataError]:
+    """Folders with files that were not fetched and may be DICOM by their names, and the error of each."""
     found: dict[Path, list[DataError]] = {}
     for file in files:
-        suffix = file.suffix.lower()
-        bare = not suffix[1:].isalpha() and any(letter.isdigit() for letter in file.name)
-        if suffix in endings or (bare and not is_image_name(file)):
+        if may_be_dicom_name(file):
             error = unfetched(file) if file.is_symlink() or not file.is_dir() else None
             if error is not None:
                 found.setdefault(file.parent, []).append(error)

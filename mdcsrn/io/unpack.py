@@ -14,7 +14,7 @@ CHUNK = 1 << 20
 # give 16 MiB at most.
 FEED = {"gzip": CHUNK, "zlib": CHUNK, "bzip2": CHUNK, "zstandard": 1 << 9}
 MARKS = {
-    "gzip": re.compile(rb"\x1f\x8b"),
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
     "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)"),
     "zstandard": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to be skipped
 }

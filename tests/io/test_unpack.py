@@ -114,6 +114,8 @@ def test_row_something_behind_a_packed_stream(
     volume = read_image(path)
     np.testing.assert_array_equal(volume.array, array)
     assert any("7 bytes of something else" in line for line in volume.warnings)
+    path.write_bytes(data + b"\x1f\x8b and no stream")  # the mark of gzip without its method
+    np.testing.assert_array_equal(read_image(path).array, array)
     path.write_bytes(data + bytes(7))
     assert not read_image(path).warnings
     path.write_bytes(data[:-3] + b"garbage")  # a checksum that is not there is not replaced by garbage

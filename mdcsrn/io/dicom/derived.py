@@ -52,6 +52,7 @@ RENAMED = {
     "ImagedNucleus": "ResonantNucleus",
 }
 DECIMAL = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImagingFrequency", "PixelBandwidth")
+UNICODE = "ISO_IR 192"  # UTF-8
 CHECKED = ("AS", "DA", "TM")  # representations whose values have one strict form
 # Type 2 of the MR image object: there, and empty where it is not known.
 _TYPE_2 = """
@@ -79,6 +80,8 @@ def template(like: DicomSeries, description: str, label: SeriesLabel, created: d
     header = pydicom.Dataset()
     for keyword in COPIED:
         _copy(like, tags, keyword, keyword, header)
+    if "SpecificCharacterSet" not in header and tags.get("SpecificCharacterSet") is not None:
+        header.SpecificCharacterSet = UNICODE  # the files have several, and their texts were decoded
     for keyword in ACQUISITION:
         _copy(like, tags, keyword, keyword, header)
         if keyword not in header and keyword in RENAMED:

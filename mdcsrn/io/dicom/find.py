@@ -34,7 +34,7 @@ DIRECTORY = "Media Storage Directory Storage"  # of a DICOMDIR
 
 def find(path: Path) -> list[SeriesFiles]:
     """See :func:`mdcsrn.io.dicom.find_series`."""
-    groups: dict[str, _Group] = {}
+    groups: dict[tuple[str, str], _Group] = {}
     left_out: Counter[str] = Counter()
     damaged: dict[str, list[MdcsrnError]] = {}
     with quiet():
@@ -66,7 +66,7 @@ def find(path: Path) -> list[SeriesFiles]:
     return found
 
 
-def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: Counter[str]) -> None:
+def _add(file: DicomFile, content: bytes, groups: dict[tuple[str, str], _Group], left_out: Counter[str]) -> None:
     dataset = parse(content, file, pixels=False)
     sop_class = str(get(dataset, "SOPClassUID", file) or "")
     if not sop_class:
@@ -80,9 +80,11 @@ def _add(file: DicomFile, content: bytes, groups: dict[str, _Group], left_out: C
     uid = str(get(dataset, "SeriesInstanceUID", file) or "")
     if not uid:
         raise no_dicom(file, "no SeriesInstanceUID")
-    if uid not in groups:
-        groups[uid] = _Group(identity_of(dataset, file))
-    group = groups[uid]
+    # Anonymisers may give one UID to the series of every patient: such images lie in different studies.
+    key = uid, str(get(dataset, "StudyInstanceUID", file) or "")
+    if key not in groups:
+        groups[key] = _Group(identity_of(dataset, file))
+    group = groups[key]
     group.files.append(file)
     try:
         group.frames += frames_of(dataset, file)
@@ -144,9 +146,10 @@ def _is_interleaved(parts: Sequence[Sequence[Frame]]) -> bool:
     """True where slices of one part fill the gaps of another: together they are one stack, which has some fault."""
     for k, part in enumerate(parts):
         for other in parts[:k]:
-            if part[0].shape != other[0].shape or _direction(part[0], [other[0].orientation]) != "0":
+            normal, across = (np.cross(p[0].orientation[:3], p[0].orientation[3:]) for p in (part, other))
+            # Planes count, not their rows: images that are turned or mirrored within their plane fill a gap as well.
+            if part[0].shape != other[0].shape or np.linalg.norm(np.cross(normal, across)) > OTHER_ORIENTATION:
                 continue
-            normal = np.cross(part[0].orientation[:3], part[0].orientation[3:])
             ours, theirs = (np.unique(np.array([f.position for f in p]) @ normal) for p in (part, other))
             between = theirs[(theirs > ours[0] + SAME_PLACE) & (theirs < ours[-1] - SAME_PLACE)]
             if len(between) and np.median(np.abs(between[:, None] - ours).min(axis=1)) > np.diff(ours).min() / 4:

@@ -1,11 +1,11 @@
-"""What the values of a DICOM image are, by its complex part, vendors' private words, ImageType and series name."""
+"""What the values of a DICOM image are: by complex part, vendors' private words, ImageType, unit and series name."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mdcsrn.io.dicom.header import FrameTags
-from mdcsrn.io.image_type import COMPONENTS, LETTERS, MAGNITUDE, kind_of_name, kind_of_words
+from mdcsrn.io.image_type import COMPONENTS, LETTERS, MAGNITUDE, RESCALE_TYPES, kind_of_name, kind_of_words
 
 GE_RAW_DATA_TYPE = 0x0043102F  # 0 magnitude, 1 phase, 2 real, 3 imaginary
 GE_CREATOR = (0x00430010, "GEMS_PARM_01")
@@ -27,6 +27,9 @@ def kind_of_image(tags: FrameTags) -> str | None:
     component = COMPONENTS.get(tags.text("ComplexImageComponent"))
     kinds = (component, _of_ge(tags), _of_philips(tags), kind_of_words(words), kind_of_words(tags.words("ImageType")))
     found = [kind for kind in kinds if kind is not None]
+    unit = RESCALE_TYPES.get(tags.text("RescaleType"))
+    if unit is not None and not found:  # a word outweighs a unit, which exports leave where it was
+        return unit
     if component == MAGNITUDE:  # the magnitude of a flow scan names the velocity that its phase encodes
         found = [kind for kind in found if kind != "velocity map"]
     other = next((kind for kind in found if kind != MAGNITUDE), None)

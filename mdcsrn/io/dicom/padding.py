@@ -14,16 +14,17 @@ BACKGROUND = 0.0  # after rescaling: no signal, as the air around a head
 
 
 def padding_of(tags: FrameTags) -> tuple[int, int] | None:
-    """Lowest and highest stored value that is padding, as the pixels of the image hold it.
+    """First and last stored value that is padding, as the pixels of the image hold it.
 
     PixelPaddingRangeLimit makes it a range. A value that is written with the other sign, or that has more bits than the
-    pixels (63536 for -2000; -32768 beside 12 bits), is taken by its bits.
+    pixels (63536 for -2000; -32768 beside 12 bits), is taken by its bits. A range that is written with the other sign
+    and runs through 0 (-10 to 0) then has its last value below its first: it goes on at the other end of the values.
 
     Args:
         tags: of the image.
 
     Returns:
-        Both ends, included; None without PixelPaddingValue.
+        Both ends, included; the last below the first where the range wraps; None without PixelPaddingValue.
 
     Raises:
         DataError: no numbers.
@@ -34,8 +35,8 @@ def padding_of(tags: FrameTags) -> tuple[int, int] | None:
     limit = _number(tags, "PixelPaddingRangeLimit")
     allocated = int(tags.number("BitsAllocated") or 16)
     signed = tags.number("PixelRepresentation") == 1
-    ends = sorted(_as_stored(end, allocated, signed) for end in (value, value if limit is None else limit))
-    return ends[0], ends[1]
+    first, last = sorted((value, value if limit is None else limit))
+    return _as_stored(first, allocated, signed), _as_stored(last, allocated, signed)
 
 
 def padded(
@@ -52,9 +53,10 @@ def padded(
     if padding is None:
         return None
     low = -(1 << (stored - 1)) if used.dtype.kind == "i" else 0
-    fits = low <= padding[0] and padding[1] < low + (1 << stored)
+    first, last = padding
+    fits = all(low <= end < low + (1 << stored) for end in padding)
     pixels = used if fits else whole
-    mask = (pixels >= padding[0]) & (pixels <= padding[1])
+    mask = (pixels >= first) & (pixels <= last) if first <= last else (pixels >= first) | (pixels <= last)
     return mask if mask.any() else None
 
 

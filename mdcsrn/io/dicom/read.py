@@ -63,7 +63,7 @@ def _read(series: SeriesFiles, stack: Stack, title: str, gdcm: Gdcm) -> DicomSer
     frames = tuple(images.kept[k] for k in range(len(stack.levels)))
     files = tuple(dict.fromkeys(f.file for f in frames))
     first = FrameTags(headers[frames[0].file], frames[0].index, frames[0].file)
-    warnings = [*series.warnings, *stack.warnings, *_oddities(first, frames), *images.warnings()]
+    warnings = [*series.warnings, *stack.warnings, *_oddities(first, frames), *_shown(headers), *images.warnings()]
     volume = Volume(images.array.T, stack.affine, images.dtype, series.source, tuple(warnings))
     _refuse_constant(volume, title)
     facts = dataclasses.replace(facts_of(first), image_type=_kind(frames))
@@ -163,8 +163,6 @@ def _names(frames: tuple[Frame, ...]) -> str:
 def _oddities(tags: FrameTags, frames: tuple[Frame, ...]) -> list[str]:
     """Facts of a header that change nothing here, but that a user should know."""
     odd = []
-    if tags.text("PhotometricInterpretation") == "MONOCHROME1":
-        odd.append("MONOCHROME1: the scanner shows low values bright; the values are kept as they are")
     if tags.get("RealWorldValueMappingSequence") is not None:
         odd.append("a real world value mapping is there and is not applied")
     if tags.text("LossyImageCompression") == "01":
@@ -173,6 +171,21 @@ def _oddities(tags: FrameTags, frames: tuple[Frame, ...]) -> list[str]:
     if len(set(instances)) == len(instances) and max(instances) - min(instances) >= len(instances):
         odd.append("instance numbers have gaps: slices at the ends of the stack may be missing")
     return odd
+
+
+def _shown(headers: dict[DicomFile, Dataset]) -> list[str]:
+    """A warning where low values are bright, and another where that is so in some images and not in others."""
+    inverted = [
+        FrameTags(h, -1, file).text("PhotometricInterpretation") == "MONOCHROME1" for file, h in headers.items()
+    ]
+    if not any(inverted):
+        return []
+    if all(inverted):
+        return ["MONOCHROME1: the scanner shows low values bright; the values are kept as they are"]
+    count = f"{sum(inverted)} of {len(inverted)} files"
+    return [
+        f"MONOCHROME1 in {count} and not in the others: some slices may be inverted; the values are kept as they are"
+    ]
 
 
 def _describe(volume: Volume, facts: ScanFacts) -> str:

@@ -55,7 +55,7 @@ class Frame:
         slope: RescaleSlope.
         intercept: RescaleIntercept.
         kind: what its values are, see :mod:`mdcsrn.io.image_type`; None where the header does not say.
-        padding: stored values, lowest and highest, that stand for places without a measurement; None: no such.
+        padding: stored values, first and last, that stand for places without a measurement; None: no such.
         marks: what can tell stacks of one series apart, as (name, value).
     """
 

@@ -12,6 +12,7 @@ from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.io.dicom.series import DicomFile
 from mdcsrn.io.dicom.sniff import START, looks_like_dicom
+from mdcsrn.io.names import may_be_dicom_name
 from mdcsrn.io.tree import files_below
 
 LARGEST_FILE = 2 << 30  # bytes; an enhanced series of 4,000 frames of 512 x 512 has 2 GiB
@@ -91,10 +92,21 @@ def _read_plain(file: DicomFile) -> bytes | None:
     with open(file.path, "rb") as stream:
         start = stream.read(START)
         if not looks_like_dicom(start):
+            _check_arrived(file, start)
             return None
         size = os.fstat(stream.fileno()).st_size
         _check_size(file, size)
         return start + stream.read(max(size - len(start), 0))  # what is asked for is allocated at once
+
+
+def _check_arrived(file: DicomFile, start: bytes) -> None:
+    """Pass over a file of another kind, but not over an image whose copying broke off: the disk keeps zeros for it.
+
+    Raises:
+        DataError: a name that a DICOM file may have, and nothing in it, or zeros.
+    """
+    if not start.strip(b"\0") and may_be_dicom_name(file.member or file.path):
+        raise _unreadable(file, "it begins with zeros alone" if start else "it is empty")
 
 
 def _read_member(archive: zipfile.ZipFile, file: DicomFile) -> bytes | None:
@@ -103,6 +115,7 @@ def _read_member(archive: zipfile.ZipFile, file: DicomFile) -> bytes | None:
     with archive.open(info) as stream:
         start = stream.read(START)
         if not looks_like_dicom(start):
+            _check_arrived(file, start)
             return None
         _check_size(file, info.file_size)
         return start + stream.read()  # zipfile never gives more than file_size, and compares the checksum

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.valuerep import format_number_as_ds
 
 from mdcsrn.errors import ConfigError, GeometryError, OutputError
-from mdcsrn.io.dicom.derived import source_images, template
+from mdcsrn.io.dicom.derived import UNICODE, source_images, template
 from mdcsrn.io.dicom.header import FrameTags, identity_of, quiet
 from mdcsrn.io.dicom.naming import WITHOUT, label_of
 from mdcsrn.io.dicom.series import DicomSeries, Frame
@@ -56,7 +56,7 @@ def write(
         plane = _plane(volume, folder)
         identity = identity_of(like.headers[0], like.files[0])
         header = template(like, description, label_of(identity, number, name), created)
-        if not _is_writable(header):
+        if not _is_writable(header, name is not None):
             if name is not None:
                 raise ConfigError(
                     "the SeriesDescription cannot be written in the character set of the source",
@@ -74,8 +74,20 @@ def write(
     return [folder / n for n in names]
 
 
-def _is_writable(header: Dataset) -> bool:
-    """False where the source's character set cannot hold the description: pydicom would write question marks."""
+def _is_writable(header: Dataset, asked: bool) -> bool:
+    """False where the source's character set cannot hold the description: pydicom would write question marks.
+
+    A source without a character set is in ASCII: for a description beyond it UTF-8 is declared, unless the source has
+    such letters too, of which nobody knows what they are. Its own description is passed on as it is there.
+
+    Args:
+        header: of the derived series; its SpecificCharacterSet may be set.
+        asked: the description is not the source's.
+    """
+    if asked and not header.get("SpecificCharacterSet") and not header.SeriesDescription.isascii():
+        if not all(str(e.value).isascii() for e in header if e.keyword != "SeriesDescription"):
+            return False
+        header.SpecificCharacterSet = UNICODE  # pydicom would write Latin-1 and say nothing of it
     encodings = pydicom.charset.convert_encodings(header.get("SpecificCharacterSet") or "ISO_IR 6")
     try:
         with warnings.catch_warnings():

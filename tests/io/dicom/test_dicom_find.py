@@ -57,6 +57,35 @@ def test_orientations_and_sizes_are_parted(tmp_path: Path, make_slices: Make, sa
     assert shapes == [(7, 6, 5), (7, 6, 5), (14, 3, 5)]
 
 
+@pytest.mark.parametrize("above", [0, 1, 10])  # mm: the same places, between them, behind them
+def test_people_whose_series_share_a_uid_are_never_one_stack(
+    tmp_path: Path, make_slices: Make, save: Save, stored: np.ndarray, above: int
+) -> None:
+    other = make_slices(seed=2, origin=(-10, -20, 30 + above))
+    for ds in other:
+        ds.PatientID, ds.StudyInstanceUID = "another", "1.2.77"
+    save(make_slices(), tmp_path / "one")
+    save(other, tmp_path / "two")
+    first, second = (read_series(found).volume.array for found in find_series(tmp_path))
+    np.testing.assert_array_equal(first, stored.T)
+    assert second.shape == first.shape
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("turned", ["-1\\0\\0\\0\\1\\0", "0\\1\\0\\-1\\0\\0"])  # mirrored; by a quarter
+def test_slices_turned_in_their_plane_do_not_fall_into_stacks_with_gaps(
+    tmp_path: Path, make_slices: Make, save: Save, turned: str
+) -> None:
+    slices = make_slices() + make_slices(seed=2, origin=(-10, -20, 40))
+    for k, ds in enumerate(slices):
+        ds.InstanceNumber, ds.SOPInstanceUID = k + 1, f"1.2.3.9.{k}"
+        if k % 2:
+            ds.ImageOrientationPatient = turned
+    (found,) = find_series(save(slices, tmp_path))
+    with pytest.raises(GeometryError, match="orientation varies"):
+        read_series(found)
+
+
 def test_a_mark_that_differs_in_every_slice_parts_nothing(tmp_path: Path, make_slices: Make, save: Save) -> None:
     slices = make_slices()
     for k, ds in enumerate(slices):
@@ -132,6 +161,21 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(tmp_path: Path, make_slice
     (found,) = find_series(folder)
     assert any("broken" in w for w in found.warnings)
     assert read_series(found).volume.shape == (7, 6, 5)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(2000)])
+@pytest.mark.parametrize("name", ["im_last5", "last.dcm", "MR.1.2.3"])
+def test_a_slice_that_was_not_copied_is_named(
+    tmp_path: Path, make_slices: Make, save: Save, name: str, content: bytes
+) -> None:
+    save(make_slices()[:-1], tmp_path)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_bytes(content)  # whose name speaks of something else
+    for source in (tmp_path, _zip(tmp_path, tmp_path.with_suffix(".zip"))):
+        (found,) = find_series(source)
+        (warning,) = read_series(found).warnings
+        assert "left out" in warning
+        assert name in warning
 
 
 def test_a_file_cut_later_spoils_its_series_by_name(tmp_path: Path, make_slices: Make, save: Save) -> None:

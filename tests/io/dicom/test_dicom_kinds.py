@@ -45,6 +45,9 @@ OTHERS = {
     "of the standard": (["PHASE_MAP"], "phase"),
     "real of the standard": (["REAL"], "real part"),
     "dcm2niix phase": (["M", "ND", "PHASE"], "phase"),
+    "Bruker phase": (["PHASE_IMAGE"], "phase"),
+    "Bruker imaginary": (["IMAGINARY_IMAGE"], "imaginary part"),
+    "in two words": (["REAL PART"], "real part"),
 }
 WARNED = {
     "diffusion coefficient": ["ADC", "NONE"],
@@ -141,6 +144,19 @@ def test_enhanced_images_state_their_component(tmp_path: Path, make_enhanced, sa
     assert _load(save([ds], tmp_path / "a")).facts.image_type == kind
     ds.ComplexImageComponent, ds.ImageType = "MAGNITUDE", [*ORIGINAL, "VELOCITY", "NONE"]
     assert _load(save([ds], tmp_path / "b")).facts.image_type == "magnitude"
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind"), [("rad", "phase"), ("milliradials", "phase"), ("Hz", "field map"), ("cm/s", "velocity map")]
+)
+def test_the_unit_tells_where_no_word_does(tmp_path: Path, make_slices: Make, save: Save, unit: str, kind: str) -> None:
+    slices = _edited(make_slices(), RescaleType=unit, RescaleSlope="2", RescaleIntercept="-4096")
+    for ds in slices:
+        ds.ImageType = [*ORIGINAL, "OTHER"]
+    assert _load(save(slices, tmp_path / "a")).facts.image_type == kind
+    for ds in slices:
+        ds.ImageType = [*ORIGINAL, "M", "ND"]
+    assert _load(save(slices, tmp_path / "b")).facts.image_type == "magnitude"
 
 
 def test_of_a_mixed_series_the_magnitude_images_are_taken(

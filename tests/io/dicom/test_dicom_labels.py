@@ -121,6 +121,31 @@ def test_characters_are_those_of_the_source(tmp_path: Path, make_slices: Make, s
     assert _first(tmp_path / "out3").SeriesDescription == "脳" * 61 + "_SR"
 
 
+def test_letters_beyond_ascii_come_with_a_character_set(tmp_path: Path, make_slices: Make, save: Save) -> None:
+    source = _source(save(make_slices(), tmp_path / "in"))
+    write_series(source.volume, source, tmp_path / "out", "a copy", series_description="Schädel 脳")
+    first = _first(tmp_path / "out")
+    assert (first.SeriesDescription, first.SpecificCharacterSet) == ("Schädel 脳", "ISO_IR 192")
+    slices = make_slices()
+    for ds in slices:
+        ds.PatientName = "Müller"  # in a set that nobody names
+    source = _source(save(slices, tmp_path / "unknown"))
+    with pytest.raises(ConfigError, match="character set"):
+        write_series(source.volume, source, tmp_path / "out2", "a copy", series_description="Schädel")
+
+
+def test_files_in_several_character_sets_give_one(tmp_path: Path, make_slices: Make, save: Save) -> None:
+    slices = make_slices()
+    for k, ds in enumerate(slices):
+        ds.SpecificCharacterSet = ("ISO_IR 100", "ISO_IR 192")[k % 2]
+        ds.PatientName, ds.SeriesDescription = "Müller^Jörg", "Schädel"
+    source = _source(save(slices, tmp_path / "in"))
+    write_series(source.volume, source, tmp_path / "out", "a copy")
+    first = _first(tmp_path / "out")
+    assert (first.SpecificCharacterSet, first.SeriesDescription) == ("ISO_IR 192", "Schädel_SR")
+    assert str(first.PatientName) == "Müller^Jörg"
+
+
 @pytest.mark.parametrize(("low", "high", "signed"), [(0, 4000, False), (-700, 4000, True), (0, 65535, False)])
 def test_slope_one_is_what_a_simple_viewer_shows(
     tmp_path: Path, make_slices: Make, save: Save, low: float, high: float, signed: bool

@@ -76,6 +76,21 @@ def test_a_range_of_padding(tmp_path: Path, make_slices: Make, save: Save, store
         np.testing.assert_array_equal(_read(save(slices, tmp_path / order)).volume.array, expected.T)
 
 
+@pytest.mark.parametrize("order", ["up", "down"])
+def test_a_range_through_zero_with_the_other_sign_wraps(
+    tmp_path: Path, make_slices: Make, save: Save, stored: np.ndarray, order: str
+) -> None:
+    slices = make_slices()
+    _padded(slices, 65530, 16, False)  # -6
+    for ds in slices:
+        ends = (-10, 0) if order == "up" else (0, -10)
+        ds.add_new(PADDING, "SS", ends[0])
+        ds.add_new(LIMIT, "SS", ends[1])
+    expected = stored.astype(np.float32)
+    expected[:, :2] = 0
+    np.testing.assert_array_equal(_read(save(slices, tmp_path)).volume.array, expected.T)
+
+
 def test_padding_of_zero_changes_nothing_and_is_not_spoken_of(
     tmp_path: Path, make_slices: Make, save: Save, stored: np.ndarray
 ) -> None:

@@ -258,3 +258,11 @@ def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pip install 'mdcsrn[dicom]'" in shown
+
+
+def test_slices_that_are_shown_the_other_way_round_are_named(tmp_path: Path, make_slices: Make, save: Save) -> None:
+    slices = make_slices()
+    slices[2].PhotometricInterpretation = "MONOCHROME1"
+    (found,) = find_series(save(slices, tmp_path))
+    (warning,) = read_series(found).warnings
+    assert "MONOCHROME1 in 1 of 5 files" in warning
