@@ -65,8 +65,11 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` (UTF-8) to `path` in one step; see :func:`atomic_path`."""
-    atomic_write_bytes(path, text.encode())
+    """Write `text` (UTF-8) to `path` in one step; see :func:`atomic_path`.
+
+    A file's name may hold bytes that are no UTF-8; they are written with a backslash, as the terminal shows them.
+    """
+    atomic_write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

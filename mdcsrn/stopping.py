@@ -108,6 +108,15 @@ def install() -> None:
         atexit.register(report)
 
 
+def ignored_at_the_end() -> None:
+    """Ignore signals once all is done and only libraries are taken down, which takes half a second with torch.
+
+    Python has taken the handlers away by then: the process would die of the signal, although its results are whole.
+    To be called before anything else asks to be told of the end, as the first is told last.
+    """
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in WORDS])
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Put off a signal to the end of the block, for a few renames that belong together."""

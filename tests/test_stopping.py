@@ -44,6 +44,22 @@ with stopping.handled():
     assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned up\n", "")
 
 
+def test_a_signal_after_the_work_does_not_change_how_it_ended() -> None:
+    """Libraries are taken down when Python has no handlers any more."""
+    done = run("""
+from time import sleep
+kill, process = os.kill, os.getpid()
+class Late:
+    def __del__(self):
+        kill(process, 15)
+        sleep(0.1)
+stopping.ignored_at_the_end()
+with stopping.handled():
+    late = Late()
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_put_off_to_the_end_of_a_block() -> None:
     done = run("""
 with stopping.handled():

@@ -68,6 +68,8 @@ RULES = {
     "pickle_module": Rule("unsafe-load", lambda value: value is None, "nothing"),
     **dict.fromkeys(("pretrained", "use_pretrained", "download", "trust_repo", "pretrained_url"), _OFF),
     **dict.fromkeys(("output_dir", "save_dir", "log_dir", "cache_dir", "folder", "dataset_dir"), _PLACE),
+    # MONAI writes an image to where it lies relative to this, counted from output_dir: above it, if need be.
+    "data_root_dir": Rule("argument", lambda value: value in (None, ""), "nothing, or $scans.root(@input)"),
     **dict.fromkeys(("output_ext", "output_format", "extension"), _IMAGE),
     **dict.fromkeys(("output_postfix", "postfix", "file_prefix"), _NAME),
     **dict.fromkeys(("final_filename", "key_metric_filename"), _CHECKPOINT),
@@ -146,6 +148,8 @@ def fold(value: Any, definitions: Definitions, depth: int = 0) -> list[Any] | No
         return _definitions(value.slice.value, definitions, depth)  # type: ignore[attr-defined]
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
         return _joined([value.left, value.right], "".join, definitions, depth)
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "scans.root" and len(value.args) == 1:
+        return fold(value.args[0], definitions, depth)  # the folder that it is given, or nothing
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "os.path.join" and not value.keywords:
         return _joined(value.args, lambda parts: posixpath.join(*parts), definitions, depth)
     return None

@@ -17,8 +17,9 @@ from mdcsrn.ziplayout import layout_problem
 MOST_FILES = 2000
 MOST_BYTES = 4 * 2**30  # of all files, unpacked
 RATIO = 200  # unpacked over packed, of a file above a megabyte: what deflate gives for zeros is 1000
+CONFIGS = (".yaml", ".yml", ".json")
 SUFFIXES = {
-    *(".json", ".yaml", ".yml", ".conf", ".txt", ".md", ".csv", ".tsv", ".png", ".jpg", ".jpeg", ".gif"),
+    *(*CONFIGS, ".conf", ".txt", ".md", ".csv", ".tsv", ".png", ".jpg", ".jpeg", ".gif"),
     *(".pt", ".pth", ".safetensors", ".onnx"),
 }
 BARE = {"LICENSE", "NOTICE", "README", "CITATION.cff", ".gitignore", ".gitattributes", ".keep", ".gitkeep"}

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mdcsrn.bundle.arguments import READERS, WRITERS, Problem, argument_problem, call_problems
-from mdcsrn.bundle.contents import Contents
+from mdcsrn.bundle.contents import CONFIGS, Contents
 from mdcsrn.bundle.expressions import Scope, expression_problems, scope_of
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
@@ -19,7 +19,6 @@ from mdcsrn.bundle.pickles import weights_problem
 from mdcsrn.errors import MdcsrnError
 from mdcsrn.ziplayout import layout_problem
 
-CONFIGS = (".yaml", ".yml", ".json")
 _KEY = re.compile(r"[\w\-. ]+", re.ASCII)
 _PATH = re.compile(r"\+?[\w\-. ]+((#|::)[\w\-. ]+)*", re.ASCII)
 _MACRO = re.compile(r"%\w+((#|::)\w+)*", re.ASCII)
@@ -159,7 +158,8 @@ def logging_problems(name: str, content: bytes) -> list[Finding]:
     """Judge a logging set-up: ``logging.config.fileConfig`` evaluates its ``class``, ``args`` and ``kwargs``."""
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(content.decode("utf-8"))
+        # As fileConfig reads a file: a carriage return ends a line, and with it a comment.
+        parser.read_file(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
     except (configparser.Error, UnicodeDecodeError) as error:
         return [Finding("logging", name, f"cannot be parsed: {' '.join(str(error).split())[:120]}")]
     found = []

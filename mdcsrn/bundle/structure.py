@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from mdcsrn.bundle.contents import Contents, name_problem
+from mdcsrn.bundle.contents import CONFIGS, Contents, name_problem
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.loading import MOST_BYTES, load_plain
 from mdcsrn.errors import ConfigError, MdcsrnError
@@ -22,7 +22,6 @@ IDS = {
     "train": ("bundle_root", "device", "dataset_dir", "network_def", "train#trainer", "train#dataset", "train#inferer"),
     "evaluate": ("bundle_root", "device", "dataset_dir", "dataset", "network_def", "inferer", "evaluator"),
 }
-LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 SCHEMA = "configs/metadata_schema.json"
 
 
@@ -53,7 +52,7 @@ def _files(contents: Contents) -> Iterator[Finding]:
             yield Finding("missing", name, "a bundle has this file")
     if _config(contents, "inference") is None:
         yield Finding("missing", "configs/inference.yaml", "a bundle has a configuration for inference")
-    if not _weights(contents) and _large(contents) is None:
+    if not _weights(contents) and not _large(contents):
         yield Finding("missing", "models", "neither weights nor large_files.yml")
 
 
@@ -65,8 +64,9 @@ def _weights(contents: Contents) -> list[str]:
     return [n for n in contents.files if n.startswith("models/") and PurePosixPath(n).suffix in SUFFIXES]
 
 
-def _large(contents: Contents) -> str | None:
-    return next((name for name in LARGE_FILES if name in contents.files), None)
+def _large(contents: Contents) -> list[str]:
+    """The lists of large files: MONAI lays all files that begin so over one another."""
+    return [n for n in contents.files if re.fullmatch(r"large_files[^/]*\.(ya?ml|json)", n, re.IGNORECASE)]
 
 
 def _read(contents: Contents, name: str | None) -> Any:
@@ -139,7 +139,7 @@ def _hashes(contents: Contents) -> Iterator[Finding]:
             elif hashlib.sha256(contents.read(path)).hexdigest() != known:
                 yield Finding("hash", path, f"its SHA-256 is not the one in {name}")
         for missing in sorted(listed):
-            if f"{folder}{missing}" not in contents.files and _large(contents) is None:
+            if f"{folder}{missing}" not in contents.files and not _large(contents):
                 yield Finding("hash", f"{folder}{missing}", f"on the list {name}, but not there")
 
 
@@ -150,13 +150,15 @@ def hash_list(text: str) -> dict[str, str]:
 
 
 def _large_files(contents: Contents) -> Iterator[Finding]:
-    where = _large(contents)
+    lists = _large(contents)
+    where = lists[0] if lists else None
     content = _read(contents, where)
+    yield from (Finding("large-files", name, f"a second list beside {where}") for name in lists[1:])
     if where is None or content is None:
         return
     entries = content.get("large_files") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        yield Finding("large-files", where, "a list under the key large_files")
+    if not isinstance(entries, list) or len(content) > 1:  # MONAI would put other keys into the list
+        yield Finding("large-files", where, "a list under the key large_files, and nothing else")
         return
     for entry in entries:
         values = entry if isinstance(entry, dict) else {}
@@ -164,6 +166,8 @@ def _large_files(contents: Contents) -> Iterator[Finding]:
         problem = name_problem(path)
         if not path or problem is not None:
             yield Finding("large-files", where, f"{path[:80]!r}: {problem[1] if problem else 'no path'}")
+        elif PurePosixPath(path).suffix.lower() in (*CONFIGS, ".conf"):
+            yield Finding("large-files", where, f"{path[:80]!r} would be a configuration that nobody has judged")
         elif path in contents.files:
             yield Finding("large-files", where, f"{path[:80]!r} would be put in the place of a file that is there")
         if url and not url.startswith("https://"):

@@ -182,15 +182,17 @@ def _scans(folder: Path, crop_kspace: Path | None, table: SubjectsTable | None) 
     """The scans below a folder, and what is none by its name, with the reason; a table's own files are scans."""
     from mdcsrn.data.datalist import find_images
     from mdcsrn.data.label_maps import label_by_name
+    from mdcsrn.data.made import made_of_others
     from mdcsrn.io.folder import earlier_results
 
     images = find_images(folder)
     if crop_kspace is not None:  # crops of an earlier call are no scans of their own
         images = [image for image in images if not image.resolve().is_relative_to(crop_kspace.resolve())]
     ours = earlier_results(images)
+    made = made_of_others(images)
     labels: dict[Path, str] = {}
     for image in images:
-        why = "a result of mdcsrn" if image in ours else label_by_name(image.relative_to(folder))
+        why = "a result of mdcsrn" if image in ours else label_by_name(image.relative_to(folder)) or made.get(image)
         if why is not None and (table is None or table.find(Path(os.path.abspath(image))) is None):
             labels[image] = why
     return [image for image in images if image not in labels], labels

@@ -12,6 +12,7 @@ from mdcsrn import stopping
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
+    stopping.ignored_at_the_end()
     with stopping.handled():
         try:
             from mdcsrn.cli.main import main

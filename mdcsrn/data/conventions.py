@@ -65,6 +65,7 @@ def by_convention(path: Path) -> list[Found]:
             key = unicodedata.normalize("NFKC", name).casefold()
             if rule == "numbered subjects":
                 key = re.sub(r"[-_ ]|(?<!\d)0+(?=\d)", "", key)
+                key = re.sub(r"^(?:subject|subj|sub)(?:id)?", "sub", key)  # three spellings of one word
             found.setdefault(key, Found(rule, key, name))
         if found:
             return list(found.values())

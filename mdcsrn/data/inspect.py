@@ -8,7 +8,7 @@ from pathlib import Path
 from mdcsrn.data.band import AxisBand, crop_to_band, detect_band
 from mdcsrn.data.label_maps import label_by_content
 from mdcsrn.io import read_volume, write_volume
-from mdcsrn.io.image_type import REFUSED
+from mdcsrn.io.image_type import QUANTITATIVE, REFUSED
 from mdcsrn.io.sidecar import scan_facts
 
 
@@ -22,8 +22,8 @@ class ImageFacts:
         bands: of the three axes, or None where they were not looked at.
         warnings: oddities of the header.
         cropped: the file at the acquired matrix, where one was written.
-        label: why it is no scan: a mask or a label map by its voxels, a phase or part of a complex image by its name
-            or sidecar; None: a scan.
+        label: why it is no scan: a mask or a label map by its voxels, a phase, a part of a complex image or a
+            quantitative map by its name or sidecar; None: a scan.
     """
 
     shape: tuple[int, ...]
@@ -71,7 +71,7 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
     """
     volume = read_volume(image)
     kind = scan_facts(image)[0].image_type
-    label = kind if kind in REFUSED else label_by_content(volume.array)
+    label = kind if kind in (*REFUSED, QUANTITATIVE) else label_by_content(volume.array)
     if label is not None or not check_band:
         return ImageFacts(volume.shape, volume.spacing, None, volume.warnings, label=label)
     bands = detect_band(volume.array)

@@ -21,6 +21,8 @@ _WORDS = re.compile(
     r"probseg|labels?|labelmaps?|lbls?|aseg|aparc|wmparc|lesions?|rois?|parc|parcellations?|atlas|ground_?truth|gold_?standard|gt|pve|"
     r"pveseg|mixeltype|ribbon|tissues?|annotations?|contours?|prob|probs|probmaps?|tpm|priors?|jacobian|xfm|warpfield|deformation|biasfield"
 )
+_PAIRS = re.compile(r"nonlin_(?:field|coeff|jac)|warp_field|fast_bias")  # of FSL
+_ALONE = {"wm", "gm", "csf", "wmh", "filled"}  # whole names: white matter and lesions, of FreeSurfer and others
 FEW = 16  # distinct whole numbers that no scan has so few of
 MANY = 4096  # parcellations have some hundreds; above, it is no map
 PLATEAU = 0.75  # share of neighbours, both above 0, that are equal: label maps above 0.9, scans in 8 bits below 0.3
@@ -41,6 +43,9 @@ def label_by_name(path: Path) -> str | None:
     words = re.split(r"[^0-9a-z]+", image_stem(path).casefold())
     pairs = [f"{one}_{other}" for one, other in zip(words, words[1:], strict=False)]
     word = next((word for word in [*words, *pairs] if _WORDS.fullmatch(word)), None)
+    word = word or next((pair for pair in pairs if _PAIRS.fullmatch(pair)), None)
+    if len(words) == 1 and words[0] in _ALONE:
+        word = words[0]
     return None if word is None else f"{word.replace('_', ' ')} in its name"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mdcsrn.data.conventions import by_convention
+from mdcsrn.data.made import same_behind_prefixes
 from mdcsrn.data.split import Row, SubjectsTable, subject_of
 from mdcsrn.data.words import Word, words_of
 from mdcsrn.errors import DataError
@@ -103,6 +104,7 @@ def infer_subjects(paths: Sequence[Path]) -> Named:
         DataError: the paths do not say who is who.
     """
     keys: dict[Path, str] = {}
+    ways: dict[Path, str] = {}
     spelling: dict[str, str] = {}
     rules: dict[str, None] = {}
     rest: list[Path] = []
@@ -114,6 +116,7 @@ def infer_subjects(paths: Sequence[Path]) -> Named:
             rest.append(path)
             continue
         keys[path] = found[0].key
+        ways[path] = found[0].rule
         spelling.setdefault(found[0].key, found[0].name)
         rules[found[0].rule] = None
     if rest:
@@ -123,6 +126,8 @@ def infer_subjects(paths: Sequence[Path]) -> Named:
             spelling.setdefault(word.key, word.text)
         folders = any(words_of(part) for path in rest for part in path.parts[:-1])
         rules["the outermost folder that differs" if folders else "the beginning of the file name"] = None
+    _refuse_two_ways(keys, ways)
+    _refuse_prefixes(keys)
     return Named({path: spelling[keys[path]] for path in paths}, ", ".join(rules))
 
 
@@ -132,6 +137,26 @@ def _check_apart(named: Sequence[Path], rest: Sequence[Path]) -> None:
     for path in rest:
         if path.parent in places:
             raise _ambiguous(f"{places[path.parent]} says who it is in another way than {path}", path)
+
+
+def _refuse_two_ways(keys: Mapping[Path, str], ways: Mapping[Path, str]) -> None:
+    """Refuse one name in two ways: `sub-01_T1w`, `subject1_T2` and `01_FLAIR` may be one person."""
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path, key in keys.items():
+        bare = re.sub(r"(?<!\d)0+(?=\d)", "", key.removeprefix("sub"))
+        found[bare].setdefault(ways.get(path, ""), path)
+    for places in found.values():
+        if len({keys[path] for path in places.values()}) > 1:
+            one, other = list(places.values())[:2]
+            raise _ambiguous(f"{one} and {other}: one person, or two?", one)
+
+
+def _refuse_prefixes(keys: Mapping[Path, str]) -> None:
+    """Refuse names that are others behind a prefix: `msub1` and `c1sub1` were made of a scan of `sub1`."""
+    places = {key: path for path, key in keys.items()}
+    pair = same_behind_prefixes(places)
+    if pair is not None:
+        raise _ambiguous(f"{places[pair[0]]} and {places[pair[1]]}: one person, or two?", places[pair[0]])
 
 
 def _by_words(paths: Sequence[Path]) -> dict[Path, Word]:

@@ -41,6 +41,8 @@ PARTS = {"mag": MAGNITUDE, "phase": "phase", "real": "real part", "imag": "imagi
 SUFFIXES = {
     **dict.fromkeys(("phase", "phase1", "phase2", "phasediff"), "phase"),
     **dict.fromkeys(("fieldmap", "TB0map", "TB1map", "RB1map", "B0map", "B1map"), "field map"),
+    **dict.fromkeys(("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "M0map"), QUANTITATIVE),
+    **dict.fromkeys(("MTRmap", "MTsat", "MTVmap", "MWFmap", "S0map", "Chimap"), QUANTITATIVE),
     "MP2RAGE": SINGLE_INVERSION,
 }
 UNITS = {"rad": "phase", "Hz": "field map"}  # of a BIDS sidecar

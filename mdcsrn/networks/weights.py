@@ -247,10 +247,22 @@ def _load_network(
 ) -> None:
     _check_description(stored, path)
     _check_same(stored, architecture(network), path)
+    whole = [n for n, own in network.state_dict().items() if n in state and _is_whole(state[n]) and not _is_whole(own)]
+    if whole:  # torch would turn them into floating point, without the scale that they were made with
+        raise CheckpointError(
+            f"the weights in {path} are whole numbers where the network has fractions",
+            got=f"{whole[0]}: {state[whole[0]].dtype}",
+            allowed="floating point",
+            remedy="give the weights that they were made from",
+        )
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"the weights in {path} do not fit the network", got=first_line(error)) from error
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Tensor) and not value.is_floating_point()
 
 
 def _check_same(stored: Mapping[str, Any], expected: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

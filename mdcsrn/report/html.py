@@ -54,8 +54,9 @@ def write_page(path: str | os.PathLike[str], page: Page, largest: int = LARGEST)
         OutputError: the file cannot be written, or cannot be made so small.
     """
     text = render(page, largest)
-    if len(text.encode()) > largest:
-        raise OutputError(f"the report {path} is too large", got=f"{len(text.encode())} bytes", allowed=f"{largest}")
+    size = len(text.encode("utf-8", "backslashreplace"))  # as it is written
+    if size > largest:
+        raise OutputError(f"the report {path} is too large", got=f"{size} bytes", allowed=f"{largest}")
     atomic_write_text(path, text)
 
 

@@ -57,6 +57,10 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {
     "an image outside": ("path", {"x": {"_target_": "SaveImage", "output_dir": "/tmp"}}),
     "an image at home": ("path", {"x": {"_target_": "SaveImage", "output_dir": "~"}}),
     "an image above": ("path", {"x": {"_target_": "SaveImage", "output_dir": "$@bundle_root + './..'"}}),
+    "an image above, by where it lay": ("argument", {"x": {"_target_": "SaveImage", "data_root_dir": "/a/b/c/d"}}),
+    "an image above, by a call": (
+        "argument", {"y": "$import mdcsrn.data.scans as scans", "in": "/a/b/c",
+                     "x": {"_target_": "SaveImage", "data_root_dir": "$scans.root(@in)"}}),
     "an image that is a program": ("path", {"x": {"_target_": "SaveImage", "output_ext": ".py"}}),
     "a checkpoint that is a program": (
         "path", {"x": {"_target_": "CheckpointSaver", "save_dir": "a", "save_dict": {}, "final_filename": "a.py"}}),

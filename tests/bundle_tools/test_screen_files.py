@@ -211,6 +211,7 @@ def test_hostile_safetensors(foreign: Path, content: bytes) -> None:
         ("args=(sys.stdout,)", "args=(__import__('os').system('true'),)"),
         ("args=(sys.stdout,)", "args=%(evil)s\nevil=(1,)"),
         ("args=(sys.stdout,)", "args=(sys.stdout,)\nkwargs={'x': print()}"),
+        ("args=(sys.stdout,)", "args=(sys.stdout,)\n# a comment\rargs=(__import__('os').system('true'),)"),
         ("class=StreamHandler", "class=FileHandler"),
         ("class=StreamHandler", "class=scripts.evil.Handler"),
         ("format=", "class=scripts.Formatter\nformat="),
@@ -219,7 +220,7 @@ def test_hostile_safetensors(foreign: Path, content: bytes) -> None:
 )
 def test_hostile_logging(foreign: Path, old: str, new: str) -> None:
     path = foreign / "configs" / "logging.conf"
-    path.write_text(path.read_text().replace(old, new))
+    path.write_bytes(path.read_text().replace(old, new).encode())
     assert rules(foreign) == {"logging"}
 
 
@@ -234,6 +235,8 @@ def large(**changes: str) -> str:
         {"path": "../x.pt"},
         {"path": "/x.pt"},
         {"path": "scripts/a.py"},
+        {"path": "configs/train.yaml"},
+        {"path": "configs/other.conf"},
         {"path": "models/model.pt"},
         {"path": ""},
         {"url": "http://example.org"},
@@ -245,4 +248,15 @@ def test_large_files(foreign: Path, changes: dict[str, str]) -> None:
     (foreign / "large_files.yml").write_text(large())
     assert rules(foreign) == set()
     (foreign / "large_files.yml").write_text(large(**changes))
+    assert rules(foreign) == {"large-files"}
+
+
+def test_large_files_in_two_lists(foreign: Path) -> None:
+    """MONAI merges all files that begin so, and the keys in them."""
+    (foreign / "large_files.yml").write_text(large())
+    (foreign / "large_files_more.json").write_text(large(url="http://example.org"))
+    assert rules(foreign) == {"large-files"}
+    (foreign / "large_files_more.json").unlink()
+    changed = json.loads(large()) | {"large_files#0#url": "http://example.org"}
+    (foreign / "large_files.yml").write_text(json.dumps(changed))
     assert rules(foreign) == {"large-files"}

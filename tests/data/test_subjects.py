@@ -143,6 +143,12 @@ def test_what_leaves_a_doubt_is_refused(layout: str) -> None:
         ["Xanadu_P01_T1.nii", "Utopia_P01_T1.nii"],
         ["x1/P01_T1.nii", "y2/P01_T1.nii", "z3/P01_T1.nii"],
         ["P01_E11_T1.nii", "P01_E12_T1.nii", "P01_E13_T1.nii"],
+        ["sub1.nii", "msub1.nii", "sub2.nii", "msub2.nii"],
+        ["P01.nii", "wP01.nii", "P02.nii", "wP02.nii"],
+        ["c1sub1.nii", "msub1.nii", "c1sub2.nii", "msub2.nii"],
+        ["sub-01_T1w.nii", "sub01_T2.nii", "sub-02_T1w.nii"],
+        ["sub-P01_T1w.nii", "P01_T2.nii", "P02_T1.nii"],
+        ["sub01_T1.nii", "01_T2.nii", "sub02_T1.nii"],
     ],
 )
 def test_doubtful_names_are_refused(names: list[str]) -> None:
@@ -162,6 +168,7 @@ def test_names_are_spelt_as_in_the_paths() -> None:
         "Patient_07/a.nii": "Patient_07",
         "patient7/b.nii": "Patient_07",
     }
+    assert set(named(["subject1_T1.nii", "subj01_T2.nii", "sub1_T3.nii"]).values()) == {"sub1"}
     assert named(["sub-A1_T1w.nii"]) == {"sub-A1_T1w.nii": "A1"}
 
 

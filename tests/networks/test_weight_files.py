@@ -204,6 +204,15 @@ def test_a_critic_is_no_generator(tmp_path: Path) -> None:
         load_generator(tmp_path / "critic.safetensors")
 
 
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    """Weights in eight bits without their scale: torch takes the whole numbers for the weights."""
+    state = small().state_dict()
+    state["conv0.weight"] = (127 * state["conv0.weight"]).to(torch.int8)
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"whole numbers.*\n?.*conv0\.weight"):
+        load_generator(tmp_path / "a.pt", residual=True, space_to_depth=(1, 1, 1))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_training_starts_from_a_file(form: str, tmp_path: Path) -> None:
     save_weights(tmp_path / f"a{form}", small())

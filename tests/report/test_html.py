@@ -129,6 +129,11 @@ def test_says_what_it_knows(reader: Reader, page: Page) -> None:
     assert "PSNR" not in reader.text
 
 
+def test_a_name_that_is_no_utf_8_makes_a_page(page: Page, tmp_path: Path) -> None:
+    write_page(tmp_path / "a.html", dataclasses.replace(page, title="P01\udcff"))
+    assert "P01\\udcff" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
 def test_names_from_outside_are_text(page: Page) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=y>\"'&"
     hostile = dataclasses.replace(
