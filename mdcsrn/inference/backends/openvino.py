@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import Iterator
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     import openvino
 
 PRIMITIVES = 64  # compiled operations that oneDNN inside of OpenVINO remembers; by default 1024, about 50 MiB
-M_ARENA_MAX = -8  # of glibc's mallopt
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -120,7 +118,6 @@ def _core() -> openvino.Core:
     import openvino
 
     def load() -> openvino.Core:
-        _share_one_arena()  # before its threads start
         core = openvino.Core()
         core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
         with _few_primitives():
@@ -128,16 +125,6 @@ def _core() -> openvino.Core:
         return core
 
     return in_own_thread(load)
-
-
-def _share_one_arena() -> None:
-    """Let threads that start from now on share one heap of the C library.
-
-    With a heap for each thread, blocks of many sizes leave holes in all of them: over a folder of scans of mixed sizes
-    the process grew by 14 MiB for 100 cases.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc alone has it
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 @contextlib.contextmanager
