@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.data.datalist import SplitRule, build_datalist, find_images, write_datalist
-from mdcsrn.data.inspect import inspect_image
+from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.data.split import read_subjects_table
 
 MOST_REPEATS = 3

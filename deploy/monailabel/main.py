@@ -19,11 +19,11 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
 import mdcsrn
-from lib.answers import UnknownError, answered
 from lib.batch import StudyBatch, failures
+from lib.environment import TEMPORARY
+from lib.http_errors import UnknownError, answered
 from lib.infer import SuperResolution
-from lib.names import TEMPORARY
-from lib.offers import bundles, shipped, trained
+from lib.infer_tasks import bundles, shipped, trained
 from lib.request import checked_name
 from lib.train import FineTune
 from mdcsrn.errors import ConfigError, MdcsrnError

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lib.names import TEMPORARY, TOKEN_FILE
+from lib.environment import TEMPORARY, TOKEN_FILE
 
 HERE = Path(__file__).resolve().parent
 READABLE = ["*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.mgz"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mdcsrn.bundle.names import PLAIN_KEYWORDS, signature
+from mdcsrn.bundle.allowlist import PLAIN_KEYWORDS, signature
 from mdcsrn.bundle.reading import is_reference, parse
 
 Definitions = Mapping[str, Sequence[Any]]  # identifier of the top -> every value that a file gives it
@@ -99,7 +99,7 @@ def call_problems(
     """What is wrong with the arguments of an allowed callable; those that are left out have their defaults judged.
 
     Args:
-        full: one of :data:`mdcsrn.bundle.names.CALLABLES`.
+        full: one of :data:`mdcsrn.bundle.allowlist.CALLABLES`.
         by_position: values of a file or nodes of an expression.
         by_name: likewise.
         definitions: of the whole bundle.

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdcsrn.bundle.contents import LEFTOVERS, open_contents
+from mdcsrn.bundle.archive import LEFTOVERS, open_contents
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.screen import screen
-from mdcsrn.bundle.structure import CONFIG_FORMS, SCHEMA, schema_bytes, structure
+from mdcsrn.bundle.static_scan import screen
+from mdcsrn.bundle.zoo_rules import CONFIG_FORMS, SCHEMA, schema_bytes, structure
 from mdcsrn.errors import ConfigError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.resources import bundle_folder, shipped_bundles

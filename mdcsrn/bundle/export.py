@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdcsrn.bundle.forms import LEAST, Run, form
+from mdcsrn.bundle.export_formats import LEAST, Run, form
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.planning.models import Model, find_model
@@ -41,7 +41,7 @@ def export(
 
     Args:
         bundle: as for :func:`mdcsrn.inference.planning.models.find_model`, as is `model`.
-        name: one of :data:`mdcsrn.bundle.forms.FORMS`.
+        name: one of :data:`mdcsrn.bundle.export_formats.FORMS`.
         output: file to write; ``<output>.json`` beside it says what it is and how close it came.
         model: of the bundle; None: its default.
         precision: one of the form's; None: float32.

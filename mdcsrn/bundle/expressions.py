@@ -11,8 +11,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from mdcsrn.bundle.allowlist import CALLABLES, VALUES, is_module, word_problem
 from mdcsrn.bundle.arguments import Definitions, Problem, call_problems
-from mdcsrn.bundle.names import CALLABLES, VALUES, is_module, word_problem
 from mdcsrn.bundle.reading import REFERENCES, imported, is_import, is_reference, parse
 
 MOST = 10**6  # a literal above it can only be meant to fill the memory

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from mdcsrn.bundle.archive import LEFTOVERS, open_contents
 from mdcsrn.bundle.check import check
-from mdcsrn.bundle.contents import LEFTOVERS, open_contents
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.files import atomic_path
 from mdcsrn.hashes import HASHES

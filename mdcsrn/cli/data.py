@@ -72,7 +72,7 @@ def from_folder(
     """
     from mdcsrn.data.crops import list_crops, plan_crops
     from mdcsrn.data.datalist import SplitRule, build_datalist, write_datalist
-    from mdcsrn.data.inspect import inspect_image
+    from mdcsrn.data.scan_report import inspect_image
     from mdcsrn.data.split import FRACTIONS, read_subjects_table
     from mdcsrn.data.subjects import name_subjects
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mdcsrn.bundle.export import LIMIT, export
-from mdcsrn.bundle.forms import FORMS
+from mdcsrn.bundle.export_formats import FORMS
 from mdcsrn.networks import load_weights
 
 SIZES = ((16, 18, 14), (9, 21, 13), (4, 5, 7))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mdcsrn.bundle.export import LIMIT, export
-from mdcsrn.bundle.forms import FORMS
+from mdcsrn.bundle.export_formats import FORMS
 from mdcsrn.networks import load_weights
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from safetensors import safe_open
 
 from mdcsrn.bundle.export import export
-from mdcsrn.bundle.forms import FORMS
+from mdcsrn.bundle.export_formats import FORMS
 from mdcsrn.cli.main import main
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.networks import MDCSRN, save_weights

@@ -12,7 +12,7 @@ import yaml
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.expressions import GLOBALS, Scope, expression_problems
 from mdcsrn.bundle.finding import verdict
-from mdcsrn.bundle.screen import configurations
+from mdcsrn.bundle.static_scan import configurations
 
 # name -> (rule, what lies beside the rest of a configuration)
 LINES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,7 +59,7 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {
     "an image above": ("path", {"x": {"_target_": "SaveImage", "output_dir": "$@bundle_root + './..'"}}),
     "an image above, by where it lay": ("argument", {"x": {"_target_": "SaveImage", "data_root_dir": "/a/b/c/d"}}),
     "an image above, by a call": (
-        "argument", {"y": "$import mdcsrn.data.scans as scans", "in": "/a/b/c",
+        "argument", {"y": "$import mdcsrn.data.inference_list as scans", "in": "/a/b/c",
                      "x": {"_target_": "SaveImage", "data_root_dir": "$scans.root(@in)"}}),
     "an image that is a program": ("path", {"x": {"_target_": "SaveImage", "output_ext": ".py"}}),
     "a checkpoint that is a program": (

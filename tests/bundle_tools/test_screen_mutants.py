@@ -26,9 +26,9 @@ from monai.bundle import ConfigParser
 
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.expressions import GLOBALS, Scope, expression_problems
-from mdcsrn.bundle.loading import load_plain
 from mdcsrn.bundle.pickles import weights_problem
-from mdcsrn.bundle.screen import configurations, logging_problems
+from mdcsrn.bundle.safe_yaml import load_plain
+from mdcsrn.bundle.static_scan import configurations, logging_problems
 from mdcsrn.errors import MdcsrnError
 from mdcsrn.ziplayout import layout_problem
 

@@ -10,8 +10,8 @@ import types
 import pytest
 from monai.bundle import ComponentLocator
 
+from mdcsrn.bundle.allowlist import BARE, CALLABLES, VALUES, find, signature
 from mdcsrn.bundle.arguments import READERS, WRITERS, rule_of
-from mdcsrn.bundle.names import BARE, CALLABLES, VALUES, find, signature
 
 # Arguments of allowed callables that have no rule although they sound like a name, a place or code. Each was looked at
 # in MONAI 1.6.1, torch 2.13 and Ignite 0.5.5: they take callables, which are allowed ones, or text that is looked up in

@@ -174,7 +174,7 @@ def test_the_shell_completes_files_where_no_name_fits_and_people_of_a_dataset(tm
 
 
 def test_the_words_that_are_completed_are_those_that_are_taken() -> None:
-    from mdcsrn.bundle.forms import FORMS
+    from mdcsrn.bundle.export_formats import FORMS
     from mdcsrn.inference.backends import NAMES, PRECISIONS
     from mdcsrn.io.bids import SUFFIXES
 

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB, crop_to_band, detect_band
-from mdcsrn.data.inspect import inspect_image
+from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.io import Volume, read_volume
 from mdcsrn.kspace import DegradationSpec, degrade, grid_affine, resample_grid
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mdcsrn.data.inspect import inspect_image
 from mdcsrn.data.label_maps import label_by_content, label_by_name
 from mdcsrn.data.made import made_of_others
+from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.io import Volume, read_volume, write_volume
 
 

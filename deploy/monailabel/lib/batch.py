@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 
-from lib.answers import answered
+from lib.http_errors import answered
 from lib.request import checked_name
 from mdcsrn.errors import ConfigError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from lib.offers import Offer
+from lib.infer_tasks import Offer
 from lib.request import offered, read_request
 from mdcsrn.errors import DataError
 from mdcsrn.inference.planning.models import Model, find_model

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.offers import FINER, Offer
+from lib.infer_tasks import FINER, Offer
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import NAMES, PRECISIONS
 from mdcsrn.inference.pipeline import REGIONS

@@ -17,7 +17,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from monailabel.app import app as application
 
-from lib.names import ORIGINS, TEMPORARY, TOKEN_FILE
+from lib.environment import ORIGINS, TEMPORARY, TOKEN_FILE
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -18,7 +18,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import name_to_device
 
 from lib.request import DEVICES, THEIRS, checked_name
-from lib.scans import write_study
+from lib.study_datalist import write_study
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from mdcsrn.files import atomic_write_text, read_mapping
 from mdcsrn.inference.planning.models import find_model, model_names

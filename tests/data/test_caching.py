@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from mdcsrn.data.volumes import cached
+from mdcsrn.data.caching import cached
 from mdcsrn.errors import DataError
 from mdcsrn.io import Volume, write_volume
 from mdcsrn.transforms import CheckVolumed

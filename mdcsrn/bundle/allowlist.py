@@ -71,8 +71,8 @@ _OTHERS = {
     "mdcsrn.data.datalist": "load_datalist repeats",
     "mdcsrn.data.patches": "PatchDataset SampleStream",
     "mdcsrn.data.sample": "datalist_or_sample sample_datalist",
-    "mdcsrn.data.scans": "root scans",
-    "mdcsrn.data.volumes": "cached",
+    "mdcsrn.data.inference_list": "root scans",
+    "mdcsrn.data.caching": "cached",
     "mdcsrn.engines": "Evaluator GeneratorRate ProgressLine Schedule TrainingBoard TrainingCheckpoints WGANGPTrainer "
     "WeightsSaver every load_weights moving_average parameter_groups started",
     "mdcsrn.engines.distributed": "only_first_process_logs rank share start stop world_size",

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from mdcsrn.bundle.allowlist import target, word_problem
+from mdcsrn.bundle.archive import CONFIGS, Contents
 from mdcsrn.bundle.arguments import READERS, WRITERS, Problem, argument_problem, call_problems
-from mdcsrn.bundle.contents import CONFIGS, Contents
 from mdcsrn.bundle.expressions import Scope, expression_problems, scope_of
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.loading import MOST_BYTES, load_plain
-from mdcsrn.bundle.names import target, word_problem
 from mdcsrn.bundle.pickles import weights_problem
+from mdcsrn.bundle.safe_yaml import MOST_BYTES, load_plain
 from mdcsrn.errors import MdcsrnError
 from mdcsrn.ziplayout import layout_problem
 
@@ -31,7 +31,7 @@ def screen(contents: Contents) -> list[Finding]:
     """Judge everything in a bundle that can make a process do something.
 
     Args:
-        contents: see :func:`mdcsrn.bundle.contents.open_contents`.
+        contents: see :func:`mdcsrn.bundle.archive.open_contents`.
 
     Returns:
         Broken rules and what is not judged, in the order of the files.

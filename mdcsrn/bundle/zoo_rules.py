@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from mdcsrn.bundle.contents import CONFIGS, Contents, name_problem
+from mdcsrn.bundle.archive import CONFIGS, Contents, name_problem
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.loading import MOST_BYTES, load_plain
+from mdcsrn.bundle.safe_yaml import MOST_BYTES, load_plain
 from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.hashes import HASHES, SUFFIXES
 from mdcsrn.resources import shipped_bundles
@@ -29,7 +29,7 @@ def structure(contents: Contents) -> list[Finding]:
     """What a bundle of the model zoo must have and this one lacks.
 
     Args:
-        contents: see :func:`mdcsrn.bundle.contents.open_contents`.
+        contents: see :func:`mdcsrn.bundle.archive.open_contents`.
     """
     return [*_files(contents), *_metadata(contents), *_ids(contents), *_hashes(contents), *_large_files(contents)]
 

@@ -15,7 +15,7 @@ from mdcsrn.resources import bundle_folder
 from .conftest import APP, BUNDLE
 
 sys.path.insert(0, str(APP))
-from lib.offers import FINER, SAME, bundles, shipped, trained
+from lib.infer_tasks import FINER, SAME, bundles, shipped, trained
 from lib.request import checked_name, offered, read_request
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mdcsrn.data.datalist import load_datalist
+from mdcsrn.data.inference_list import root, scans
 from mdcsrn.data.sample import sample_datalist
-from mdcsrn.data.scans import root, scans
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.io import read_volume
 from mdcsrn.kspace import DegradationSpec, degrade

@@ -9,7 +9,7 @@ from pathlib import Path
 from monailabel.interfaces.datastore import Datastore
 
 from mdcsrn.data.datalist import SplitRule, build_datalist, write_datalist
-from mdcsrn.data.inspect import inspect_image
+from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.errors import DataError
 
 logger = logging.getLogger(__name__)
