@@ -35,13 +35,14 @@ def soak(backend: str, precision: str, cases: int, same: bool, seed: int = 0) ->
     Returns:
         Memory after each case in MiB, growth for 100 cases in MiB, seconds in all and those of compiling.
     """
-    from mdcsrn.inference import Task, predict
+    from mdcsrn.inference import RunSettings, Task, predict
     from mdcsrn.inference.planning.models import find_model
     from mdcsrn.inference.running.memory import give_back, resident
     from mdcsrn.io import Volume
 
     rng = np.random.default_rng(seed)
     model, task = find_model(), Task("factor", factor=(1, 1, 2))
+    settings = RunSettings(backend=backend, precision=precision)
     held, compiled, start = [], 0.0, time.perf_counter()
     # The network is recorded once for each axis that it runs along, and kept: that belongs to the warm-up.
     long = [tuple(LARGEST if axis == longest else SMALLEST for axis in range(3)) for longest in range(3)]
@@ -49,7 +50,7 @@ def soak(backend: str, precision: str, cases: int, same: bool, seed: int = 0) ->
         drawn = tuple(int(n) for n in rng.integers(SMALLEST, LARGEST + 1, 3))
         shape = (LARGEST,) * 3 if same else long[case] if case < len(long) else drawn
         image = (1000 * rng.random(shape)).astype(np.float32)
-        result = predict(Volume(image, np.eye(4)), task, model=model, backend=backend, precision=precision)
+        result = predict(Volume(image, np.eye(4)), task, settings, model=model)
         compiled += float(result.facts["compile_s"])
         del result
         gc.collect()

@@ -157,13 +157,14 @@ def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[
     """The network as a function from the acquired grid to a finer one; weights are loaded once."""
     from mdcsrn.inference.pipeline import predict
     from mdcsrn.inference.planning.models import find_model
+    from mdcsrn.inference.planning.settings import RunSettings
     from mdcsrn.inference.planning.task import Task
 
     weights = find_model(bundle, model)
 
     def restore(acquired: Volume, shape: tuple[int, int, int]) -> Array:
         d, h, w = (n / m for n, m in zip(shape, acquired.shape, strict=True))
-        return predict(acquired, Task("factor", factor=(d, h, w)), model=weights, maps=False).volume.array
+        return predict(acquired, Task("factor", factor=(d, h, w)), RunSettings(maps=False), model=weights).volume.array
 
     return restore
 

@@ -11,6 +11,7 @@ from mdcsrn.lazy import attributes
 
 if TYPE_CHECKING:
     from mdcsrn.inference.pipeline import Prediction, predict
+    from mdcsrn.inference.planning.settings import RunSettings
     from mdcsrn.inference.planning.task import Plan, Task, make_plan
     from mdcsrn.inference.running.inferer import ExactTiledInferer
     from mdcsrn.inference.running.tiling import Tile, plan_core, plan_tiles
@@ -19,6 +20,7 @@ __all__ = [
     "ExactTiledInferer",
     "Plan",
     "Prediction",
+    "RunSettings",
     "Task",
     "Tile",
     "make_plan",
@@ -33,6 +35,7 @@ __getattr__ = attributes(
         "ExactTiledInferer": "running.inferer",
         "Plan": "planning.task",
         "Prediction": "pipeline",
+        "RunSettings": "planning.settings",
         "Task": "planning.task",
         "Tile": "running.tiling",
         "make_plan": "planning.task",

@@ -24,6 +24,7 @@ import mdcsrn
 from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.inference.planning.prepare import check_region, network_input, prepare, region_of
+from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
 from mdcsrn.inference.running.slab_runner import SlabRunner
 from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
@@ -63,18 +64,10 @@ class Prediction:
 def predict(
     volume: Volume,
     task: Task = Task(),  # noqa: B008 - frozen
+    settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
     *,
     facts: ScanFacts = ScanFacts(),  # noqa: B008 - frozen
     model: Model | str | os.PathLike[str] | None = None,
-    bundle: str | os.PathLike[str] | None = None,
-    backend: str = "auto",
-    precision: str = "auto",
-    device: str = "auto",
-    max_memory: float | None = None,
-    region: str = "head",
-    uncertainty: bool = False,
-    maps: bool = True,
-    strict: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Prediction:
     """Restore the outer k-space of a scan.
@@ -82,17 +75,10 @@ def predict(
     Args:
         volume: the scan, any unit and orientation.
         task: what is asked for; the default fills an empty outer band and does nothing where there is none.
+        settings: how it is run.
         facts: what is known of the acquisition; it decides warnings and how slices are treated.
-        model: weights: found by :func:`mdcsrn.inference.planning.models.find_model`, or as its arguments.
-        bundle: name or folder of a bundle, where `model` is not one already.
-        backend: ``auto`` (the fastest here whose error against float32 is small) or a name.
-        precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        max_memory: GiB for the whole process; None: 70 % of what is free, 6 GiB at most.
-        region: ``head`` (outside it the network adds nothing and costs nothing) or ``all``.
-        uncertainty: also run the eight flips, for the maps ``mean`` and ``spread``.
-        maps: also make the map ``invention``.
-        strict: warnings are errors.
+        model: weights: a file, or those that :func:`mdcsrn.inference.planning.models.find_model` found; None: the
+            shipped ones.
         progress: called with the share of the work done, 0 to 1.
 
     Returns:
@@ -104,12 +90,12 @@ def predict(
         DataError: the volume has no signal, or is certainly not a magnitude image.
         RefusedError: `strict`, and there is a warning.
     """
-    check_region(region)
+    check_region(settings.region)
     clock = _Clock()
     with clock.stage("plan"):
-        found = model if isinstance(model, Model) else find_model(bundle, model)
+        found = model if isinstance(model, Model) else find_model(model=model)
         prepared = prepare(volume, task, facts=facts, model=found)
-        if strict:
+        if settings.strict:
             refuse(prepared.notices)
     plan = prepared.plan
     about = {"software": f"mdcsrn {mdcsrn.__version__}", "torch": torch.__version__, "weights": found.to_dict()}
@@ -121,9 +107,9 @@ def predict(
             given = network_input(volume, plan)
         measured, scale, scaled = given.measured, given.scale, given.scaled
         with clock.stage("region"):
-            inside = region_of(scaled, region)
-        engine = SlabRunner(found.network, backend, precision, device, max_memory)
-        first, extra = _run(engine, scaled, inside, plan, measured / scale, uncertainty, progress, clock)
+            inside = region_of(scaled, settings.region)
+        engine = SlabRunner(found.network, settings.backend, settings.precision, settings.device, settings.max_memory)
+        first, extra = _run(engine, scaled, inside, plan, measured / scale, settings.uncertainty, progress, clock)
         first, extra = first * scale, {name: values * scale for name, values in extra.items()}
         certificate = raw = None
         if plan.measurement is not None:
@@ -131,7 +117,7 @@ def predict(
                 raw = plan.measurement.certify(first, measured)
                 first = plan.measurement.project(first, measured)
                 certificate = plan.measurement.certify(first, measured)
-        if maps:
+        if settings.maps:
             with clock.stage("maps"):
                 extra["invention"] = invention(first, plan)
     whole = replace(volume.replace(first.numpy(), plan.affine), dtype=np.dtype(np.float32))
@@ -144,7 +130,7 @@ def predict(
         notices=prepared.notices,
         maps={name: replace(whole, array=values.numpy()) for name, values in extra.items()},
         timings=clock.seconds,
-        facts={**about, "region": region, "scale": scale, **engine.facts},
+        facts={**about, "region": settings.region, "scale": scale, **engine.facts},
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdcsrn.errors import ConfigError
+from mdcsrn.inference.planning.settings import RunSettings, setting, values_with_effect
 
 if TYPE_CHECKING:
     from mdcsrn.inference.planning.task import Task
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a prediction; every field is the option of its name.
+    """What a user may say about a prediction; every field is the option of its name and declares what it changes.
 
     Attributes:
         same_grid: fill the empty outer band of k-space, grid unchanged.
@@ -48,33 +49,33 @@ class Options:
         json: print one JSON document.
     """
 
-    same_grid: bool = False
-    factor: tuple[float, float, float] | None = None
-    to_spacing: tuple[float, float, float] | None = None
-    exact_field: bool = False
-    slice_profile: str = "auto"
-    no_consistency: bool = False
-    region: str = "head"
-    mask: Path | None = None
-    dtype: str = "float32"
-    fill_nonfinite: bool = False
-    uncertainty: bool = False
-    dicom_out: Path | None = None
-    dicom_slope: SlopeChoice = "exact"
-    series_description: str | None = None
-    series_number: int | None = None
-    report: Path | None = None
-    bundle: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
-    max_memory: float | None = None
-    strict: bool = False
-    dry_run: bool = False
-    resume: bool = False
-    quiet: bool = False
-    json: bool = False
+    same_grid: bool = setting(False, "voxels")
+    factor: tuple[float, float, float] | None = setting(None, "voxels")
+    to_spacing: tuple[float, float, float] | None = setting(None, "voxels")
+    exact_field: bool = setting(False, "voxels")
+    slice_profile: str = setting("auto", "voxels")
+    no_consistency: bool = setting(False, "voxels")
+    region: str = setting("head", "voxels")
+    mask: Path | None = setting(None, "none")
+    dtype: str = setting("float32", "voxels")
+    fill_nonfinite: bool = setting(False, "voxels")
+    uncertainty: bool = setting(False, "voxels")
+    dicom_out: Path | None = setting(None, "none")
+    dicom_slope: SlopeChoice = setting("exact", "series")
+    series_description: str | None = setting(None, "series")
+    series_number: int | None = setting(None, "series")
+    report: Path | None = setting(None, "none")
+    bundle: str | None = setting(None, "none")
+    model: str | None = setting(None, "none")
+    device: str = setting("auto", "voxels")
+    backend: str = setting("auto", "voxels")
+    precision: str = setting("auto", "voxels")
+    max_memory: float | None = setting(None, "none")
+    strict: bool = setting(False, "none")
+    dry_run: bool = setting(False, "none")
+    resume: bool = setting(False, "none")
+    quiet: bool = setting(False, "none")
+    json: bool = setting(False, "none")
 
     @property
     def nonfinite(self) -> NonFinite:
@@ -115,17 +116,20 @@ class Options:
 
     def series(self) -> dict[str, Any]:
         """Plain values of what has a say in the derived DICOM series alone."""
-        names = ("dicom_slope", "series_description", "series_number")
-        return {name: getattr(self, name) for name in names}
+        return values_with_effect(self, "series")
+
+    def run_settings(self, maps: bool) -> RunSettings:
+        """How the prediction is run.
+
+        Args:
+            maps: also make the invention map.
+        """
+        given = {f.name: getattr(self, f.name) for f in fields(RunSettings) if f.name != "maps"}
+        return RunSettings(**given, maps=maps)
 
     def settings(self) -> dict[str, Any]:
         """Plain values of all that has a say in the voxels; results made under equal settings are interchangeable.
 
-        Memory has none (tiles are exact), and paths have none (the weights' hash and the mask's are kept elsewhere).
+        Paths have none: the weights' hash and the mask's are kept elsewhere.
         """
-        names = (
-            "same_grid", "factor", "to_spacing", "exact_field", "slice_profile", "no_consistency", "region", "dtype",
-            "fill_nonfinite", "uncertainty", "device", "backend", "precision",
-        )  # fmt: skip
-        values = {name: getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return values_with_effect(self, "voxels")

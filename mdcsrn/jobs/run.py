@@ -128,19 +128,7 @@ def restore(
     from mdcsrn.inference.pipeline import predict
 
     return predict(
-        scan.volume,
-        options.task(),
-        facts=scan.facts,
-        model=model,
-        backend=options.backend,
-        precision=options.precision,
-        device=options.device,
-        max_memory=options.max_memory,
-        region=options.region,
-        uncertainty=options.uncertainty,
-        maps=maps,
-        strict=options.strict,
-        progress=progress,
+        scan.volume, options.task(), options.run_settings(maps), facts=scan.facts, model=model, progress=progress
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mdcsrn.errors import ConfigError, DataError, RefusedError
-from mdcsrn.inference import Prediction, Task, predict
+from mdcsrn.inference import Prediction, RunSettings, Task, predict
 from mdcsrn.inference.backends.kept import RUNNERS
 from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.inference.planning.prepare import prepare
@@ -63,7 +63,9 @@ def ball() -> Volume:
 
 def restore(volume: Volume, weights: Path, factor=(1.0, 1.5, 2.0), **settings) -> Prediction:
     task = settings.pop("task", None) or Task("factor", factor=factor)
-    return predict(volume, task, facts=FACTS, model=weights, **{**PLAIN, **settings})
+    progress = settings.pop("progress", None)
+    run = RunSettings(**{**PLAIN, **settings})
+    return predict(volume, task, run, facts=FACTS, model=weights, progress=progress)
 
 
 def coefficients(array: NDArray, shape: tuple[int, ...]) -> NDArray:
@@ -100,7 +102,7 @@ def test_a_finer_grid_of_a_real_scan(truth) -> None:
     """`--factor` on a scan of the acquired grid: every measured coefficient is still there, says NumPy."""
     whole = torch.from_numpy(truth.array)
     scan = truth.replace(degrade(whole, DegradationSpec((1.0, 2.0, 2.0), grid="acquired")).numpy())
-    found = predict(scan, Task("factor", factor=(1, 2, 2)), facts=FACTS, **PLAIN)
+    found = predict(scan, Task("factor", factor=(1, 2, 2)), RunSettings(**PLAIN), facts=FACTS)
     assert found.volume.shape == tuple(n * f for n, f in zip(scan.shape, (1, 2, 2), strict=True))
     measured = coefficients(scan.array, scan.shape)
     kept = coefficients(found.volume.array, scan.shape)
@@ -230,7 +232,7 @@ def test_strict_refuses_what_lies_outside_the_trained_range(ball, small) -> None
     names = {notice.name for notice in prepare(ball, Task("factor", factor=(1, 2, 2))).notices}
     assert {"contrast-unknown", "field-of-view-outside-trained-range"} <= names
     with pytest.raises(RefusedError, match="contrast-unknown"):
-        predict(ball, Task("factor", factor=(1, 2, 2)), strict=True)
+        predict(ball, Task("factor", factor=(1, 2, 2)), RunSettings(strict=True))
     with pytest.raises(RefusedError, match="trained-range-unknown"):
         restore(ball, small, strict=True)
     assert "trained-range-unknown" in {notice.name for notice in restore(ball, small).notices}

@@ -19,7 +19,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SaveImage
 from nibabel.eulerangles import euler2mat
 
 from mdcsrn.cli.main import main
-from mdcsrn.inference import Task, predict
+from mdcsrn.inference import RunSettings, Task, predict
 from mdcsrn.inference.labels import carry_labels
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.io.formats import read_image
@@ -74,7 +74,7 @@ def check(path: Path, old_shape: tuple[int, ...], codes: tuple[int, int]) -> Non
 def test_row_forms_of_a_prediction(tmp_path: Path, codes: tuple[int, int], task: Task) -> None:
     volume = read_volume(scan(tmp_path / "scan.nii", codes))
     np.testing.assert_allclose(volume.affine, TEMPLATE if codes[0] else SCANNER, atol=1e-4)
-    made = predict(volume, task, backend="eager", region="all", maps=True)
+    made = predict(volume, task, RunSettings(backend="eager", region="all"))
     for role, result in {"volume": made.volume, **made.maps}.items():
         check(write_volume(result, tmp_path / f"{role}.nii.gz"), ARRAY.shape, codes)
     header = nib.load(tmp_path / "volume.nii.gz").header

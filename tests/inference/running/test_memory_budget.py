@@ -163,13 +163,14 @@ import json, pathlib, re, sys
 import numpy, torch
 from mdcsrn.inference.planning.models import find_model
 from mdcsrn.inference.pipeline import predict
+from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
 from mdcsrn.io import Volume
 backend, precision, gib, flips = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "True"
 model = find_model(model=sys.argv[5])
 array = numpy.random.default_rng(0).gamma(2, 100, (32, 48, 48)).astype(numpy.float32)
-found = predict(Volume(array, numpy.eye(4)), Task("factor", factor=(1, 1.5, 1.5)), backend=backend,
-                precision=precision, max_memory=gib, uncertainty=flips, model=model)
+settings = RunSettings(backend=backend, precision=precision, max_memory=gib, uncertainty=flips)
+found = predict(Volume(array, numpy.eye(4)), Task("factor", factor=(1, 1.5, 1.5)), settings, model=model)
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) / 2**20
 print(json.dumps({"peak": peak, "planes": found.facts["planes"], "columns": found.facts["columns"]}))
 """
