@@ -72,7 +72,6 @@ def measure(job: Job) -> dict[str, Any]:
     if job.kind == "peak":
         return {precision: peak_gflops(precision, job.threads) for precision in EagerBackend().precisions()}
     network = load_weights(job.weights)
-    assert isinstance(network, MDCSRN)
     volume = torch.from_numpy(np.load(job.volume))
     if job.kind == "baseline":
         return _baseline(network, volume, job)
@@ -151,7 +150,7 @@ def windows_of(shape: tuple[int, ...]) -> int:
 
 
 @torch.inference_mode()
-def _baseline(network: MDCSRN, volume: Tensor, job: Job) -> dict[str, Any]:
+def _baseline(network: nn.Module, volume: Tensor, job: Job) -> dict[str, Any]:
     from monai.inferers.utils import sliding_window_inference
 
     total = windows_of(tuple(volume.shape))
@@ -174,12 +173,17 @@ def _baseline(network: MDCSRN, volume: Tensor, job: Job) -> dict[str, Any]:
     return {"seconds": seconds * total / run, "windows": total, "windows_run": run}
 
 
-def _engine(network: MDCSRN, volume: Tensor, job: Job) -> dict[str, Any]:
+def _engine(network: nn.Module, volume: Tensor, job: Job) -> dict[str, Any]:
     from mdcsrn.inference.planning.head_region import head_region
+    from mdcsrn.inference.planning.settings import RunSettings
+    from mdcsrn.inference.running.runner import VolumeRunner, runner_for
     from mdcsrn.inference.running.slab_runner import SlabRunner
 
+    engine: VolumeRunner
     settings: dict[str, Any] = {"max_memory": job.max_memory, "threads": job.threads}
-    if job.backend == "auto":
+    if not isinstance(network, MDCSRN):
+        engine = runner_for(network, RunSettings(job.backend, job.precision, max_memory=job.max_memory))
+    elif job.backend == "auto":
         engine = SlabRunner(network, precision=job.precision, **settings)
     else:
         chosen: Backend = backend(job.backend)

@@ -18,6 +18,7 @@ from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.kspace.intensity import intensity_scale
+from mdcsrn.networks import MDCSRN, traits_of
 from mdcsrn.networks.weights import read_weights
 from mdcsrn.scratch import scratch, sweep
 from mdcsrn.stopping import held
@@ -110,7 +111,8 @@ def _check_places(target: Path, model: Model, volume: str | os.PathLike[str] | N
 
 def describe(model: Model, precision: str) -> dict[str, Any]:
     """What goes along with the network in every form, as plain values."""
-    trained = model.trained
+    trained, factors = model.trained, traits_of(model.network).scale
+    shape = "the same shape" if factors == (1, 1, 1) else f"shape times {factors}, the same intensity"
     return {
         "model": model.path.stem,
         "bundle": model.bundle,
@@ -121,7 +123,7 @@ def describe(model: Model, precision: str) -> dict[str, Any]:
         "training": dict(read_weights(model.path).facts),
         "trained_range": None if trained is None else trained.to_dict(),
         "input": f"image: (1, 1, D, H, W) float32, sizes >= {LEAST}; divided by its 99.9th percentile, not clipped",
-        "output": "pred: the same shape and scale; before data consistency",
+        "output": f"pred: {shape} and scale; before data consistency",
         "use": "research only: not a medical device",
     }
 
@@ -186,4 +188,9 @@ def _piece(volume: str | os.PathLike[str] | None) -> tuple[Tensor, str]:
 def _calibration(model: Model, piece: Tensor) -> Sequence[tuple[Tensor, ...]]:
     from mdcsrn.inference.running.calibration import sample_columns
 
-    return sample_columns(model.network, piece[None])
+    network = model.network
+    if not isinstance(network, MDCSRN):
+        raise ConfigError(
+            "eight bits are calibrated for mDCSRN alone", got=type(network).__name__, remedy="export another precision"
+        )
+    return sample_columns(network, piece[None])

@@ -19,7 +19,7 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError, MissingDependencyError
 from mdcsrn.inference.backends.own_thread import in_own_thread
 from mdcsrn.inference.backends.trace_module import trace_module
-from mdcsrn.networks import MDCSRN, load_weights, save_weights
+from mdcsrn.networks import MDCSRN, architecture, build_network, load_weights, save_weights
 from mdcsrn.optional import install_command, is_installed
 
 LEAST = 4  # voxels of an axis: torch.export takes sizes below as constants
@@ -44,7 +44,7 @@ class Form:
 
     suffix: str
     precisions: tuple[str, ...]
-    write: Callable[[MDCSRN, Path, str, Mapping[str, Any], Calibration], None]
+    write: Callable[[nn.Module, Path, str, Mapping[str, Any], Calibration], None]
     load: Callable[[Path], Run]
     loading: str
     needs: tuple[str, ...] = ()
@@ -77,8 +77,27 @@ class FreeSizes(nn.Module):
         return x + change if self.residual else change
 
 
-def _copy(network: MDCSRN) -> MDCSRN:
-    twin = MDCSRN(**network.architecture)  # type: ignore[arg-type]
+class InPrecision(nn.Module):
+    """Any other network in a precision, its result in float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 1, D, H, W) -> (1, 1, scale x (D, H, W))."""
+        return self.network(x.to(self.dtype)).float()
+
+
+def _free(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a network for recording in a precision."""
+    twin = _copy(network)
+    return (FreeSizes(twin, dtype) if isinstance(twin, MDCSRN) else InPrecision(twin, dtype)).eval()
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    twin = build_network(architecture(network))
     twin.load_state_dict(network.state_dict())
     return twin.eval().requires_grad_(False)
 
@@ -88,20 +107,20 @@ def _example() -> tuple[Tensor]:
 
 
 def _write_safetensors(
-    network: MDCSRN, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
+    network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
     save_weights(path, network, description)
 
 
 def _write_torchscript(
-    network: MDCSRN, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
+    network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and asked for
         if precision == "float32":
             program = torch.jit.script(_copy(network))
         else:
-            program = torch.jit.trace(FreeSizes(_copy(network), torch.bfloat16).eval(), _example(), check_trace=False)
+            program = torch.jit.trace(_free(network, torch.bfloat16), _example(), check_trace=False)
         torch.jit.save(program, str(path), _extra_files={f"{KEY}.json": json.dumps(description)})
 
 
@@ -112,9 +131,9 @@ def _load_torchscript(path: Path) -> Run:
 
 
 def _write_pt2(
-    network: MDCSRN, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
+    network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
-    module = FreeSizes(_copy(network), getattr(torch, precision)).eval()
+    module = _free(network, getattr(torch, precision))
     sizes = {axis + 2: torch.export.Dim(name, min=LEAST) for axis, name in enumerate(("depth", "height", "width"))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -127,7 +146,7 @@ def _load_pt2(path: Path) -> Run:
 
 
 def _write_onnx(
-    network: MDCSRN, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
+    network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
     import onnx
 
@@ -156,7 +175,7 @@ def _load_onnx(path: Path) -> Run:
 
 
 def _write_openvino(
-    network: MDCSRN, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
+    network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
     import openvino
 

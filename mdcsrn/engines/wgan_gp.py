@@ -25,7 +25,7 @@ from mdcsrn.engines.stop import StopAfterStep
 from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.losses import critic_loss, generator_loss, gradient_penalty
 from mdcsrn.networks.precision import AUTO, PRECISIONS, autocast, check_precision, resolve_precision
-from mdcsrn.networks.weights import load_network, network_state
+from mdcsrn.networks.weights import fill_network, network_state
 
 
 class WGANGPTrainer(Trainer):
@@ -292,8 +292,8 @@ class WGANGPTrainer(Trainer):
         try:
             if state["seed"] != self.seed:
                 raise CheckpointError(f"{source} is of a run with another seed", got=state["seed"], allowed=self.seed)
-            load_network(self.generator, state["generator"], source)
-            load_network(self.critic, state["critic"], source)
+            fill_network(self.generator, state["generator"], source)
+            fill_network(self.critic, state["critic"], source)
             self.average.load_state_dict(state["average"])
             self.generator_optimizer.load_state_dict(state["generator_optimizer"])
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])

@@ -23,10 +23,10 @@ from torch import Tensor
 import mdcsrn
 from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.inference.planning.plan import Plan
-from mdcsrn.inference.planning.prepare import check_region, network_input, prepare, region_of
+from mdcsrn.inference.planning.prepare import check_grid, check_region, network_input, prepare, region_of
 from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
-from mdcsrn.inference.running.slab_runner import SlabRunner
+from mdcsrn.inference.running.runner import VolumeRunner, runner_for
 from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
@@ -102,14 +102,15 @@ def predict(
     if plan.kind == "nothing":
         return Prediction(volume, volume, plan, None, None, prepared.notices, {}, clock.seconds, about)
 
+    check_grid(plan, found.network)
     with torch.inference_mode():
         with clock.stage("zero-filling"):
             given = network_input(volume, plan)
         measured, scale, scaled = given.measured, given.scale, given.scaled
         with clock.stage("region"):
             inside = region_of(scaled, settings.region)
-        engine = SlabRunner(found.network, settings.backend, settings.precision, settings.device, settings.max_memory)
-        first, extra = _run(engine, scaled, inside, plan, measured / scale, settings.uncertainty, progress, clock)
+        runner = runner_for(found.network, settings)
+        first, extra = _run(runner, scaled, inside, plan, measured / scale, settings.uncertainty, progress, clock)
         first, extra = first * scale, {name: values * scale for name, values in extra.items()}
         certificate = raw = None
         if plan.measurement is not None:
@@ -130,12 +131,12 @@ def predict(
         notices=prepared.notices,
         maps={name: replace(whole, array=values.numpy()) for name, values in extra.items()},
         timings=clock.seconds,
-        facts={**about, "region": settings.region, "scale": scale, **engine.facts},
+        facts={**about, "region": settings.region, "scale": scale, **runner.facts},
     )
 
 
 def _run(
-    engine: SlabRunner,
+    runner: VolumeRunner,
     low: Tensor,
     inside: Tensor,
     plan: Plan,
@@ -154,7 +155,7 @@ def _run(
             progress((done + share) / max(len(members), 1))
 
     def run(volume: Tensor, region: Tensor) -> Tensor:
-        result = engine.run(volume, region, report)
+        result = runner.run(volume, region, report)
         if not kept:
             kept.append(result.clone())  # the first member is the scan as it is
         return result
@@ -168,7 +169,7 @@ def _run(
             return run(low, inside), {}
         y = measured if plan.measurement is not None else None
         several = ensemble(run, low, members, (inside,), plan.measurement, y, after)
-    engine.facts["ensemble"] = several.count
+    runner.facts["ensemble"] = several.count
     return kept[0], {"mean": several.mean, "spread": several.spread}
 
 

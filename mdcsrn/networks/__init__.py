@@ -4,18 +4,25 @@ from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.legacy_checkpoint import map_published_state
 from mdcsrn.networks.mdcsrn import MDCSRN
-from mdcsrn.networks.weights import load_generator, load_weights, save_weights, ship
+from mdcsrn.networks.planewise import PlaneWise
+from mdcsrn.networks.traits import Restorer, Traits, traits_of
+from mdcsrn.networks.weights import load_generator, load_network, load_weights, save_weights, ship
 from mdcsrn.networks.widen import widened
 
 __all__ = [
     "MDCSRN",
     "Critic",
+    "PlaneWise",
+    "Restorer",
+    "Traits",
     "architecture",
     "build_network",
     "load_generator",
+    "load_network",
     "load_weights",
     "map_published_state",
     "save_weights",
     "ship",
+    "traits_of",
     "widened",
 ]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.networks.pixel_shuffle import from_cells, to_cells
+from mdcsrn.networks.traits import Traits
 
 # Symbolic tracing keeps calls of these as they are: their sizes are those of the volume at hand.
 torch.fx.wrap("to_cells")
@@ -121,6 +122,16 @@ class MDCSRN(nn.Module):
             "residual": self.residual,
             "space_to_depth": factor,
         }
+
+    @property
+    def traits(self) -> Traits:
+        """What the network says of itself: it reads the result's grid."""
+        return Traits(
+            margin=self.margin,
+            multiple=self.multiple,
+            bytes_per_voxel=self.bytes_per_voxel,
+            residual=self.residual,
+        )
 
     @property
     def multiple(self) -> tuple[int, int, int]:

@@ -23,10 +23,11 @@ from mdcsrn.errors import CheckpointError
 from mdcsrn.fetched import unfetched
 from mdcsrn.files import atomic_path, atomic_write_bytes
 from mdcsrn.hashes import write_hashes
-from mdcsrn.networks.catalog import architecture
+from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.described import build_described, described_by_tensors
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.tensor_files import CHECKSUM, HEADER, SAFE, checksum, first_line, read
+from mdcsrn.networks.traits import Restorer
 from mdcsrn.networks.widen import is_wider, widened
 
 logger = logging.getLogger(__name__)
@@ -146,8 +147,35 @@ def _load(path: str | os.PathLike[str], known: Mapping[str, Any], network: nn.Mo
         logger.warning(f"{path} does not say residual and space_to_depth of its network; taken as given: {arguments}")
     if network is None:
         network = build_described(description, found.state, path)
-    _load_network(network, description, found.state, path)
+    _fill_network(network, description, found.state, path)
     return network.eval()
+
+
+def load_network(path: str | os.PathLike[str], arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network that a file of weights describes, of any class that restores volumes.
+
+    Args:
+        path: file of weights, see :func:`read_weights`.
+        arguments: constructor arguments that must be the stored ones. A file that other software saved does not store
+            `residual` and `space_to_depth` of a generator; they are then taken from here.
+
+    Returns:
+        The network, in evaluation mode; :func:`mdcsrn.networks.traits_of` says what it can do.
+
+    Raises:
+        CheckpointError: as :func:`load_weights`; the file holds a critic, or an argument is another one.
+    """
+    stated = dict(arguments or {})
+    network = _load(path, stated)
+    if not isinstance(network, Restorer):
+        raise CheckpointError(
+            f"{path} holds no generator", got=type(network).__name__, remedy="give a generator's file"
+        )
+    if stated:
+        described = architecture(network)
+        wanted = build_network({**described, "arguments": {**described["arguments"], **stated}})
+        _check_same(described, architecture(wanted), path)
+    return network
 
 
 def load_generator(
@@ -157,11 +185,11 @@ def load_generator(
     growth: int | None = None,
     residual: bool | None = None,
     space_to_depth: Sequence[int] | None = None,
-) -> MDCSRN:
-    """The generator that a file of weights describes, with its weights: what a config's ``network_def`` names.
+) -> nn.Module:
+    """:func:`load_network` for a config's ``network_def``, where each argument of mDCSRN may be stated.
 
     Args:
-        path: file of weights, see :func:`read_weights`.
+        path: file of weights, see :func:`read_weights`; of any network where nothing else is stated.
         blocks: as stored, like all that follow (see :class:`mdcsrn.networks.MDCSRN`); None: whatever is stored. A file
             that does not store `residual` and `space_to_depth` (other software saved it) needs these two.
         units: dense units in each block.
@@ -173,19 +201,10 @@ def load_generator(
         The network, in evaluation mode.
 
     Raises:
-        CheckpointError: as :func:`load_weights`; the file holds another kind of network, or a value is another one.
+        CheckpointError: as :func:`load_network`.
     """
     given = {"blocks": blocks, "units": units, "growth": growth, "residual": residual, "space_to_depth": space_to_depth}
-    stated = {name: value for name, value in given.items() if value is not None}
-    network = _load(path, stated)
-    if not isinstance(network, MDCSRN):
-        raise CheckpointError(
-            f"{path} holds no generator", got=type(network).__name__, remedy="give a generator's file"
-        )
-    if stated:
-        wanted = MDCSRN(**{**network.architecture, **stated})  # type: ignore[arg-type]
-        _check_same(architecture(network), architecture(wanted), path)
-    return network
+    return load_network(path, {name: value for name, value in given.items() if value is not None})
 
 
 def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module:
@@ -232,9 +251,9 @@ def ship(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: s
     return [*files, write_hashes(folder)]
 
 
-def load_network(network: nn.Module, stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def fill_network(network: nn.Module, stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Fill a network from ``{"network": arguments, "state": tensors}`` of a training checkpoint."""
-    _load_network(network, stored["network"], stored["state"], path)
+    _fill_network(network, stored["network"], stored["state"], path)
 
 
 def network_state(network: nn.Module) -> dict[str, Any]:
@@ -242,7 +261,7 @@ def network_state(network: nn.Module) -> dict[str, Any]:
     return {"network": architecture(network), "state": network.state_dict()}
 
 
-def _load_network(
+def _fill_network(
     network: nn.Module, stored: Mapping[str, Any], state: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> None:
     _check_description(stored, path)

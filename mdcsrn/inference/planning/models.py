@@ -15,8 +15,10 @@ from mdcsrn.hashes import SUFFIXES, weight_files
 from mdcsrn.resources import METADATA, bundle_folder, folder, read_metadata
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mdcsrn.inference.planning.trained_range import TrainedRange
-    from mdcsrn.networks import MDCSRN
+
 
 RANGE_FILE = "trained_range.yaml"
 
@@ -50,7 +52,7 @@ class Model:
         return None if self.range_file is None else load_trained_range(self.range_file, self.path.stem)
 
     @cached_property
-    def network(self) -> MDCSRN:
+    def network(self) -> nn.Module:
         """The network, in evaluation mode.
 
         Raises:
@@ -59,9 +61,9 @@ class Model:
         """
         import torch
 
-        from mdcsrn.networks import load_generator
+        from mdcsrn.networks import load_network
 
-        network = load_generator(self.path)
+        network = load_network(self.path)
         bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
         if bad:
             raise CheckpointError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mdcsrn.errors import ConfigError, DataError
+from mdcsrn.errors import ConfigError, DataError, GeometryError
 from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.inference.planning.image_type import image_type_notices
 from mdcsrn.inference.planning.models import Model, find_model
@@ -17,6 +17,7 @@ from mdcsrn.inference.planning.trained_range import outside
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
 from mdcsrn.kspace.intensity import intensity_scale
+from mdcsrn.networks.traits import traits_of
 from mdcsrn.notices import Notice
 
 REGIONS = ("head", "all")
@@ -113,3 +114,22 @@ def check_region(region: str) -> None:
     """Raise ConfigError for a region that is none of :data:`REGIONS`."""
     if region not in REGIONS:
         raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))
+
+
+def check_grid(plan: Plan, network: nn.Module) -> None:
+    """Refuse a plan whose grids are not those of a network that reads the acquired matrix.
+
+    Raises:
+        GeometryError: with both grids named.
+    """
+    traits = traits_of(network)
+    if traits.input_grid == "result":
+        return
+    made = tuple(size * factor for size, factor in zip(plan.acquired_shape, traits.scale, strict=True))
+    if made != tuple(plan.shape):
+        raise GeometryError(
+            f"{type(network).__name__} refines the acquired matrix by {traits.scale}",
+            got=f"acquired {plan.acquired_shape}, result {plan.shape}",
+            allowed=f"result {made}",
+            remedy=f"--factor {' '.join(map(str, traits.scale))}",
+        )

@@ -13,11 +13,15 @@ from torch.nn import functional
 
 from mdcsrn.inference.backends import candidates
 from mdcsrn.inference.backends.select import PREFERENCE
-from mdcsrn.inference.planning.prepare import Prepared, network_input, region_of
+from mdcsrn.inference.planning.prepare import Prepared, check_grid, network_input, region_of
 from mdcsrn.inference.running.memory import VOLUMES, budget, resident, slab_bytes
 from mdcsrn.inference.running.slab_route import plan_route
+from mdcsrn.inference.running.tiled import tiles_of
+from mdcsrn.inference.running.tiled_runner import region_of_input
 from mdcsrn.io.volume import Volume
+from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.slab import SlabMDCSRN, least_planes
+from mdcsrn.networks.traits import traits_of
 
 # Speed of the network over that of a matrix product in the same precision, measured on two cores with avx512_bf16.
 EFFICIENCY = {
@@ -70,27 +74,45 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
     Raises:
         ConfigError: not even the smallest slab fits into the memory.
         DataError: the scan has no signal.
+        GeometryError: the network refines by other factors.
     """
     plan, network = prepared.plan, prepared.model.network
     if plan.kind == "nothing":
         return None
+    check_grid(plan, network)
     head = region_of(network_input(volume, plan).scaled)
+    voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]
+    room = budget(voxels, max_memory)
+    costs = _of_slabs(network, head, room) if isinstance(network, MDCSRN) else _of_tiles(network, head, room)
+    taken, computed, backend, precision = costs
+    seconds = None
+    if isinstance(network, MDCSRN) and (backend, precision) in EFFICIENCY:
+        speed = EFFICIENCY[backend, precision] * product_speed(precision)
+        seconds = FIXED_SECONDS + SECONDS_PER_VOXEL * voxels + computed * operations(network) / speed
+    memory = resident() + VOLUMES * voxels + taken
+    return Estimate(memory / 2**30, seconds, backend, precision, float(head.float().mean()), computed)
+
+
+def _of_slabs(network: MDCSRN, head: Tensor, memory: float) -> tuple[float, int, str, str]:
+    """Bytes of a slab, voxels computed, backend and precision of mDCSRN."""
     # Where the dense network works, which with space-to-depth is a coarser grid.
     region = functional.max_pool3d(head[None, None].float(), network.multiple, ceil_mode=True)[0, 0] > 0
     backend, precision = _first_choice()
     slab = SlabMDCSRN(network, least_planes(network))
     cost = partial(slab_bytes, slab, backend, precision)
-    voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]
     reach = network.blocks * network.units + 1
-    route = plan_route(region, reach, budget(voxels, max_memory), cost, slab.planes)
+    route = plan_route(region, reach, memory, cost, slab.planes)
     taken = max(cost(route.planes, column.area) for column in route.columns)
-    computed = route.computed(reach)
-    seconds = None
-    if (backend, precision) in EFFICIENCY:
-        speed = EFFICIENCY[backend, precision] * product_speed(precision)
-        seconds = FIXED_SECONDS + SECONDS_PER_VOXEL * voxels + computed * operations(network) / speed
-    memory = resident() + VOLUMES * voxels + taken
-    return Estimate(memory / 2**30, seconds, backend, precision, float(head.float().mean()), computed)
+    return taken, route.computed(reach), backend, precision
+
+
+def _of_tiles(network: nn.Module, head: Tensor, memory: float) -> tuple[float, int, str, str]:
+    """Bytes of the largest tile, voxels computed, backend and precision of any other network."""
+    traits = traits_of(network)
+    region = region_of_input(head, traits)
+    tiles = tiles_of(region.shape, traits.margin, traits.multiple, int(max(memory, 0) / traits.bytes_per_voxel))
+    sizes = [tile.voxels for tile in tiles if bool(region[tile.core].any())]
+    return max(sizes) * traits.bytes_per_voxel, sum(sizes), "eager", "float32"
 
 
 def operations(network: nn.Module) -> int:

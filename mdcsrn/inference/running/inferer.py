@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mdcsrn.errors import ConfigError, GeometryError
-from mdcsrn.inference.running.tiling import plan_core, plan_tiles
+from mdcsrn.inference.running.tiled import run_tiles, tiles_of
+from mdcsrn.kspace import grid_affine
 from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
 
 GIB = 1 << 30
@@ -50,32 +51,34 @@ class ExactTiledInferer(Inferer):
 
         Args:
             inputs: volumes, shape (N, C, D, H, W), any size.
-            network: has `margin` and `multiple` per axis (else give `margin`), and for a plan from memory
-                `bytes_per_voxel`; its output has the size of its input.
+            network: has :class:`mdcsrn.networks.Traits`, or `margin`, `multiple` and `bytes_per_voxel` of its own
+                (else give `margin` and `core`).
             args: passed on to the network.
             kwargs: passed on to the network.
 
         Returns:
-            float32 result of the input's spatial shape, on the input's device; a MetaTensor keeps its metadata.
+            float32 result, the input's spatial shape times the network's scale, on the input's device; a MetaTensor
+            keeps its metadata, with the affine of the result's grid.
         """
         if inputs.ndim != 5:
             raise GeometryError(
                 "inference takes a batch of volumes", got=tuple(inputs.shape), allowed="(N, C, D, H, W)"
             )
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        margin = self._property(network, "margin", self.margin)
-        multiple = getattr(network, "multiple", (1, 1, 1))
+        traits = getattr(network, "traits", None)
+        scale = (1, 1, 1) if traits is None else traits.scale
+        margin = self._property(network, "margin", self.margin or getattr(traits, "margin", None))
+        multiple = getattr(network if traits is None else traits, "multiple", (1, 1, 1))
         shape = plain.shape[-3:]
-        core = self.core or plan_core(shape, margin, multiple, self._max_voxels(plain, network))
-        tiles = list(plan_tiles(shape, core, margin, multiple))
-        result: Tensor | None = None
-        for tile in tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True):
-            part = self._run(plain[(..., *tile.read)], network, args, kwargs)[(..., *tile.crop)]
-            if result is None:
-                result = torch.empty((*part.shape[:2], *shape), dtype=torch.float32, device=plain.device)
-            result[(..., *tile.core)] = part
-        assert result is not None  # a volume has at least one voxel, hence one tile
-        return MetaTensor(result, meta=inputs.meta) if isinstance(inputs, MetaTensor) else result
+        tiles = tiles_of(shape, margin, multiple, None if self.core else self._max_voxels(plain, network), self.core)
+        bar = tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True)
+        result = run_tiles(plain, lambda tile: self._run(tile, network, args, kwargs), bar, scale)
+        if not isinstance(inputs, MetaTensor):
+            return result
+        whole = MetaTensor(result, meta=inputs.meta)
+        if scale != (1, 1, 1):  # the samples of the result are elsewhere
+            whole.affine = grid_affine(inputs.affine, tuple(shape), tuple(result.shape[-3:])).to(inputs.affine)
+        return whole
 
     def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
         tile = tile.to(memory_format=torch.channels_last_3d)  # the faster layout; contiguous() leaves one channel as is
@@ -85,7 +88,8 @@ class ExactTiledInferer(Inferer):
             return network(tile, *args, **kwargs).float()
 
     def _max_voxels(self, inputs: Tensor, network: Callable[..., Tensor]) -> int:
-        per_voxel = self._property(network, "bytes_per_voxel", None)
+        traits = getattr(network, "traits", None)
+        per_voxel = self._property(network, "bytes_per_voxel", getattr(traits, "bytes_per_voxel", None))
         return int(self.max_memory * GIB / (per_voxel * inputs.shape[0]))
 
     @staticmethod

@@ -27,6 +27,11 @@ class Tile:
     core: Box
     crop: Box
 
+    @property
+    def voxels(self) -> int:
+        """Voxels that the network sees."""
+        return math.prod(s.stop - s.start for s in self.read)
+
 
 def plan_tiles(
     shape: Sequence[int], core: Sequence[int], margin: Sequence[int], multiple: Sequence[int] = (1, 1, 1)
