@@ -117,10 +117,10 @@ def _write_torchscript(
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and asked for
-        if precision == "float32":
+        if precision == "float32" and isinstance(network, MDCSRN):
             program = torch.jit.script(_copy(network))
         else:
-            program = torch.jit.trace(_free(network, torch.bfloat16), _example(), check_trace=False)
+            program = torch.jit.trace(_free(network, getattr(torch, precision)), _example(), check_trace=False)
         torch.jit.save(program, str(path), _extra_files={f"{KEY}.json": json.dumps(description)})
 
 

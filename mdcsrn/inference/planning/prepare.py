@@ -125,11 +125,14 @@ def check_grid(plan: Plan, network: nn.Module) -> None:
     traits = traits_of(network)
     if traits.input_grid == "result":
         return
-    made = tuple(size * factor for size, factor in zip(plan.acquired_shape, traits.scale, strict=True))
-    if made != tuple(plan.shape):
+    # Of an even axis the unpaired sample is not measured: the matrix of the plan is then one smaller.
+    fits = all(
+        size % factor == 0 and 0 <= size // factor - acquired <= 1
+        for size, factor, acquired in zip(plan.shape, traits.scale, plan.acquired_shape, strict=True)
+    )
+    if not fits:
         raise GeometryError(
             f"{type(network).__name__} refines the acquired matrix by {traits.scale}",
             got=f"acquired {plan.acquired_shape}, result {plan.shape}",
-            allowed=f"result {made}",
             remedy=f"--factor {' '.join(map(str, traits.scale))}",
         )
