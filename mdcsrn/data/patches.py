@@ -34,7 +34,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         degrade: random transforms of a whole volume; takes ``image`` and ``label`` (both the reference at first) and
             leaves the degraded, scaled pair in them.
         augment: random transforms of a patch pair, or None.
-        patch_size: edge of the cubic patch, voxels.
+        patch_size: edges of the reference's patch, voxels: one for a cube, or (d, h, w); multiples of `scale`.
         batch_size: samples in a global batch, over all processes.
         patches_per_volume: patches that are cut from one degraded volume.
         volumes_per_group: degraded volumes that are mixed; so many are held in memory for each stream.
@@ -44,6 +44,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         foreground: share of patches whose centre lies in the head.
         repeats: how often each volume is drawn in a pass through the list, so that a scanner with few volumes weighs
             as much as one with many; None: once each.
+        scale: voxels of ``label`` for each voxel of ``image``, per axis (D, H, W): what a network that reads the
+            acquired matrix refines by. A corner of the one is the corner of the other divided by it.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         volumes: Sequence[Mapping[str, Any]],
         degrade: Callable[[dict[str, Any]], Any],
         augment: Callable[[dict[str, Any]], Any] | None = None,
-        patch_size: int = 64,
+        patch_size: int | Sequence[int] = 64,
         batch_size: int = 2,
         patches_per_volume: int = 16,
         volumes_per_group: int = 4,
@@ -59,11 +61,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         foreground: float = 1.0,
         repeats: Sequence[int] | None = None,
+        scale: Sequence[int] = (1, 1, 1),
     ) -> None:
         if len(volumes) == 0:
             raise DataError("the list of training volumes is empty", remedy="check the section of the datalist")
         for name, value in {
-            "patch_size": patch_size,
             "batch_size": batch_size,
             "patches_per_volume": patches_per_volume,
             "volumes_per_group": volumes_per_group,
@@ -81,7 +83,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
             )
         self._pass = np.repeat(np.arange(len(volumes)), counts)
         self.volumes, self.degrade, self.augment = volumes, degrade, augment
-        self.patch_size, self.batch_size, self.streams = patch_size, batch_size, streams
+        self.patch_size, self.scale = _grids(patch_size, scale)
+        self.batch_size, self.streams = batch_size, streams
         self.patches_per_volume, self.volumes_per_group = patches_per_volume, volumes_per_group
         self.seed, self.foreground = seed, foreground
         self._draws: OrderedDict[int, dict[str, Any]] = OrderedDict()
@@ -90,8 +93,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         """Patch pair of a sample number.
 
         Returns:
-            ``image`` and ``label``, float32 (1, p, p, p); ``coefficient``, the sample's interpolation coefficient of
-            the gradient penalty; ``sample``.
+            ``label``, float32 (1, d, h, w), and ``image``, the same over `scale`; ``coefficient``, the
+            sample's interpolation coefficient of the gradient penalty; ``sample``.
         """
         draw, patch = self.locate(sample)
         pair = self._crop(self._draw(draw), self._random(_PATCH, sample))
@@ -126,13 +129,21 @@ class PatchDataset(Dataset[dict[str, Any]]):
             image = self.volumes[self.volume_of(draw)]["image"]
         except Exception as error:
             raise root_error(error) or error from error
-        if min(image.shape[-3:]) < self.patch_size:
-            name = getattr(image, "meta", {}).get("filename_or_obj", "a volume")
+        name = getattr(image, "meta", {}).get("filename_or_obj", "a volume")
+        if any(size < edge for size, edge in zip(image.shape[-3:], self.patch_size, strict=True)):
             raise DataError(
                 f"{name} is smaller than a patch", got=tuple(image.shape[-3:]), allowed=f">= {self.patch_size} per axis"
             )
         result = self._apply(self.degrade, {"image": image, "label": image}, _DEGRADATION, draw)
         label = convert_to_tensor(result["label"], track_meta=False)[0]
+        given = tuple(result["image"].shape[-3:])
+        if tuple(n * s for n, s in zip(given, self.scale, strict=True)) != tuple(label.shape):
+            raise DataError(
+                f"the two grids of {name} do not fit",
+                got=f"image {given}, label {tuple(label.shape)}",
+                allowed=f"label = image x {self.scale}",
+                remedy="let the degradation write the grid that the network reads (grid: reference or acquired)",
+            )
         result["mask"] = label > METRIC_HEAD_FRACTION * intensity_scale(label)  # holes of the head stay
         self._draws[draw] = result
         while len(self._draws) > (self.volumes_per_group + 1) * self.streams:
@@ -142,16 +153,22 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def _crop(self, volume: dict[str, Any], random: np.random.Generator) -> dict[str, Tensor]:
         """Cut a patch at random, centred in the head for a share `foreground` of all draws."""
         mask: Tensor = volume["mask"]
-        room = np.asarray(mask.shape) - self.patch_size + 1
+        edges, scale = np.asarray(self.patch_size), np.asarray(self.scale)
+        room = (np.asarray(mask.shape) - edges) // scale + 1  # corners on the image's grid
         # Rejection needs no list of head voxels: a few candidates nearly always hold one. The draw count is fixed.
         corners = random.integers(0, room, size=(32, 3))
         if random.random() < self.foreground:
-            inside = mask[tuple(torch.from_numpy(corners + self.patch_size // 2).T)]
+            inside = mask[tuple(torch.from_numpy(corners * scale + edges // 2).T)]
             first = int(inside.to(torch.uint8).argmax())
         else:
             first = 0
-        where = (slice(None), *(slice(int(c), int(c) + self.patch_size) for c in corners[first]))
-        return {key: convert_to_tensor(volume[key], track_meta=False)[where].clone() for key in ("image", "label")}
+        pair = {}
+        for key, corner, size in (
+            ("image", corners[first], edges // scale), ("label", corners[first] * scale, edges),
+        ):  # fmt: skip
+            where = (slice(None), *(slice(int(c), int(c + n)) for c, n in zip(corner, size, strict=True)))
+            pair[key] = convert_to_tensor(volume[key], track_meta=False)[where].clone()
+        return pair
 
     def _apply(self, transform: Callable[[dict[str, Any]], Any], data: dict[str, Any], kind: int, number: int) -> Any:
         reseed = getattr(transform, "set_random_state", None)  # MONAI's Randomizable; a Compose passes it on
@@ -164,6 +181,19 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _random(self, *path: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.seed, *path]))
+
+
+def _grids(patch_size: int | Sequence[int], scale: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Patch edges and scale as three whole numbers each."""
+    edges = tuple(patch_size) if isinstance(patch_size, Sequence) else (patch_size,) * 3
+    factors = tuple(scale)
+    for name, values in (("patch_size", edges), ("scale", factors)):
+        if len(values) != 3 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
+            allowed = "a whole number >= 1, or three" if name == "patch_size" else "three whole numbers >= 1"
+            raise ConfigError(f"{name} is in voxels, per axis", got=values, allowed=allowed)
+    if any(edge % factor for edge, factor in zip(edges, factors, strict=True)):
+        raise ConfigError("patch_size is a multiple of scale on every axis", got=f"{edges}, scale {factors}")
+    return edges, factors
 
 
 class SampleStream(Sampler[list[int]]):

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from monai.transforms import Compose
 from torch import Tensor
 
 from mdcsrn.data.patches import PatchDataset
+from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.kspace import DegradationSpec, degrade
 from mdcsrn.transforms import RandKSpaceLowPassd, ScaleByPercentiled
 
@@ -148,3 +150,44 @@ def test_one_degradation_for_a_draw(files: list[Path], volumes: Callable) -> Non
     assert len(specs) == 8
     assert len(set(specs)) == 8  # each draw has its own
     assert len({tuple(r > 1 for r in s.reduction) for s in specs}) > 1  # and its own pair of axes
+
+
+class Shrink:
+    """The image on a grid that is coarser by `scale`, from a reference whose axes are cut to its multiples."""
+
+    def __init__(self, scale: tuple[int, int, int], cut: bool = True) -> None:
+        self.scale, self.cut = scale, cut
+
+    def __call__(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        label = torch.as_tensor(np.asarray(data["label"]))
+        if self.cut:
+            label = label[(..., *(slice(0, n - n % s) for n, s in zip(label.shape[-3:], self.scale, strict=True)))]
+        shape = [n // s for n, s in zip(label.shape[-3:], self.scale, strict=True)]
+        return {"label": label, "image": label[..., :: self.scale[0], :: self.scale[1], :: self.scale[2]][
+            ..., : shape[0], : shape[1], : shape[2]
+        ]}  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [(1, 2, 2), (2, 1, 3), (1, 1, 1)])
+def test_two_grids_share_a_corner(files: list[Path], volumes: Callable, scale: tuple[int, int, int]) -> None:
+    size = (6, 12, 18)
+    data = PatchDataset(volumes(files), Shrink(scale), None, size, 2, 4, 2, seed=3, scale=scale)
+    for number in range(12):
+        sample = data[number]
+        assert sample["label"].shape == (1, *size)
+        assert sample["image"].shape == (1, *(n // s for n, s in zip(size, scale, strict=True)))
+        coarse = sample["label"][:, :: scale[0], :: scale[1], :: scale[2]]
+        assert torch.equal(sample["image"], coarse)
+
+
+def test_grids_that_do_not_fit_are_named(files: list[Path], volumes: Callable) -> None:
+    data = PatchDataset(volumes(files[:1]), Shrink((1, 2, 3), cut=False), None, 12, 2, 4, 2, scale=(1, 2, 2))
+    with pytest.raises(DataError, match=r"image \(32, 17, 12\), label \(32, 34, 36\)"):
+        data[0]
+    for options in (
+        {"patch_size": (12, 12)},
+        {"patch_size": 12, "scale": (1, 2, 0)},
+        {"patch_size": 9, "scale": (1, 2, 2)},
+    ):
+        with pytest.raises(ConfigError):
+            PatchDataset(volumes(files[:1]), Shrink((1, 1, 1)), **options)
