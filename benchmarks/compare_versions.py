@@ -38,7 +38,7 @@ BUNDLE = "mdcsrn_wgan_gp"
 HEAD, THICK = "t1w/test/ds002748-66_T1w.nii.gz", "thick/dcmqa-decub_T1w.nii.gz"
 SERIES = "dicom/philips_classic_mprage3d.zip"
 # Of a record: what differs between any two runs.
-VOLATILE = re.compile(r"(time|second|date|_s$|version|started|memory|peak|software|path|command)", re.IGNORECASE)
+VOLATILE = re.compile(r"(record_sha256|dicom/sha256|time|second|date|_s$|version|started|memory|peak|software|path|command)", re.IGNORECASE)
 TRAINING = {
     "network_def#blocks": 1, "network_def#units": 2, "network_def#growth": 4, "patch_size": 16, "batch_size": 2,
     "patches_per_volume": 4, "volumes_per_group": 2, "voxel_steps": 8, "critic_warmup": 3, "adversarial_steps": 4,
@@ -204,14 +204,14 @@ def inference(version: Version, data: Path) -> Iterator[tuple[str, Any]]:
     found = nib.load(data / HEAD)
     nib.save(nib.Nifti1Image(np.asarray(found.dataobj)[40:104, 46:110, 14:74], found.affine), small)
     output = version.scratch / "inference"
-    options = ["--input", small, "--output_dir", output]
+    options = ["--input", small, "--output_dir", output, "--precision", "float32"]
     version.bundle("run", "run", "--config_file", "configs/inference.yaml", *options)
     for path in sorted(output.rglob("*.nii.gz")):
         yield f"inference/{path.relative_to(output)}", image(path)
     listed = version.scratch / "evaluate.json"
     listed.write_text(json.dumps({"test": [{"image": str(small), "subject": "one"}]}))
     figures = version.scratch / "evaluation"
-    options = ["--datalist", listed, "--output_dir", figures]
+    options = ["--datalist", listed, "--output_dir", figures, "--precision", "float32"]
     version.bundle("run", "evaluating", "--config_file", "configs/evaluate.yaml", *options)
     for path in sorted(figures.rglob("*.csv")):
         yield f"evaluation/{path.relative_to(figures)}", path.read_text()

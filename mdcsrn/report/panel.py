@@ -46,9 +46,7 @@ def panel(
     hr: AnyVolume,
     affine: NDArray[np.float64] | Tensor | None = None,
     title: str = "",
-    lr_name: str = "LR (zero-filled)",
-    sr_name: str = "SR",
-    hr_name: str = "HR (reference)",
+    names: tuple[str, str, str] = ("LR (zero-filled)", "SR", "HR (reference)"),
     zoom: bool = True,
 ) -> None:
     """Write the picture, in one step.
@@ -64,9 +62,7 @@ def panel(
         hr: reference, same shape and unit.
         affine: voxel index to millimetres, (4, 4); None: that of a MetaTensor `hr`, else array axes and 1 mm.
         title: line above the picture: subject and degradation.
-        lr_name: title of the first column.
-        sr_name: title of the second column.
-        hr_name: title of the third column.
+        names: titles of the first three columns.
         zoom: add the enlarged row.
 
     Raises:
@@ -79,8 +75,8 @@ def panel(
     rows = _rows(scene, zoom)
     # the scale is that of the LR error in all planes together, so that rows can be compared
     limit = error_limit([np.concatenate([row.cells[3].ravel() for row in rows])], scene.peak)
-    names = [lr_name, sr_name, hr_name, f"|{_short(lr_name)} − HR|", f"|{_short(sr_name)} − HR|"]
-    heads = list(zip(names, _figures(scene), strict=True))
+    titles = [*names, *(f"|{_short(name)} − HR|" for name in names[:2])]
+    heads = list(zip(titles, _figures(scene), strict=True))
     _draw(path, scene, rows, heads, limit, title)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lib.infer_tasks import FINER, Offer
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import NAMES, PRECISIONS
-from mdcsrn.inference.pipeline import REGIONS
+from mdcsrn.inference.planning.prepare import REGIONS
 from mdcsrn.inference.planning.task import PROFILES
 from mdcsrn.jobs.options import Options
 
