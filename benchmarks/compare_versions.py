@@ -38,7 +38,10 @@ BUNDLE = "mdcsrn_wgan_gp"
 HEAD, THICK = "t1w/test/ds002748-66_T1w.nii.gz", "thick/dcmqa-decub_T1w.nii.gz"
 SERIES = "dicom/philips_classic_mprage3d.zip"
 # Of a record: what differs between any two runs.
-VOLATILE = re.compile(r"(record_sha256|dicom/sha256|time|second|date|_s$|version|started|memory|peak|software|path|command)", re.IGNORECASE)
+VOLATILE = re.compile(
+    r"(record_sha256|dicom/sha256|time|second|date|_s$|version|started|memory|peak|software|path|command)",
+    re.IGNORECASE,
+)
 TRAINING = {
     "network_def#blocks": 1, "network_def#units": 2, "network_def#growth": 4, "patch_size": 16, "batch_size": 2,
     "patches_per_volume": 4, "volumes_per_group": 2, "voxel_steps": 8, "critic_warmup": 3, "adversarial_steps": 4,

@@ -23,6 +23,7 @@ from mdcsrn.jobs.series_folder import SERIES, announce, check_series_place, repl
 from mdcsrn.jobs.staging import Staging, exclusive, staging
 from mdcsrn.notices import refuse
 from mdcsrn.record.sidecar import (
+    StoredVolume,
     Written,
     relative,
     sidecar,
@@ -143,9 +144,10 @@ def write_result(
     if made.failed:
         extra["not_made"] = sorted(made.failed)
     extra |= _earlier(job, others)
+    written = StoredVolume(output.path, output.sha256, str(dtype), certificate)
     record = sidecar(
-        prediction, scan, output, weights_sha256=model.sha256, settings=settings, dtype=str(dtype),
-        stored_certificate=certificate, others=others, notices=notices, extra=extra,
+        prediction, scan, written, weights_sha256=model.sha256, settings=settings,
+        others=others, notices=notices, extra=extra,
     )  # fmt: skip
     name = sidecar_path(job.output).name
     atomic_write_text(made.volumes.path(name), to_text(record))

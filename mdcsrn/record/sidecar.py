@@ -39,6 +39,19 @@ class Written:
     sha256: str
 
 
+@dataclass(frozen=True)
+class StoredVolume(Written):
+    """The volume of a result.
+
+    Attributes:
+        dtype: stored voxel type.
+        certificate: consistency of the voxels as stored; None where there is none.
+    """
+
+    dtype: str = "float32"
+    certificate: Mapping[str, Any] | None = None
+
+
 def sidecar_path(output: Path) -> Path:
     """The record's file: ``scan_sr.json`` of ``scan_sr.nii.gz``."""
     from mdcsrn.io import nifti_stem
@@ -49,12 +62,10 @@ def sidecar_path(output: Path) -> Path:
 def sidecar(
     prediction: Prediction,
     scan: Scan,
-    output: Written,
+    output: StoredVolume,
     *,
     weights_sha256: str,
     settings: Mapping[str, Any],
-    dtype: str = "float32",
-    stored_certificate: Mapping[str, Any] | None = None,
     others: Mapping[str, Written] | None = None,
     notices: Sequence[Notice] = (),
     extra: Mapping[str, Any] | None = None,
@@ -70,8 +81,6 @@ def sidecar(
         output: the volume, at its final place.
         weights_sha256: of the weights file.
         settings: what was asked for; equal settings, source and weights mean an equal result.
-        dtype: stored voxel type.
-        stored_certificate: consistency of the voxels as stored; None where there is none.
         others: further files by role (``spread``, ``invention``, ``mask``, ``report`` ...).
         notices: warnings of the writing, beyond those of the prediction.
         extra: further plain values, such as the DICOM series that was written, or fields of BIDS in the place of ours.
@@ -103,14 +112,14 @@ def sidecar(
         "shape": list(spatial.shape),
         "spacing_mm": list(spatial.spacing),
         "affine": spatial.affine.tolist(),
-        "dtype": dtype,
+        "dtype": output.dtype,
         "weights_sha256": weights_sha256,
         "settings": dict(settings),
         "plan": prediction.plan.to_dict(),
         "certificate": {
             "network_alone": None if raw is None else raw.to_dict(),
             "before_rounding": None if certificate is None else certificate.to_dict(),
-            "after_rounding": None if stored_certificate is None else dict(stored_certificate),
+            "after_rounding": None if output.certificate is None else dict(output.certificate),
         },
         "acquisition": {
             "contrast": facts.contrast,

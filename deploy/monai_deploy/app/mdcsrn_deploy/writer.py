@@ -22,7 +22,7 @@ from mdcsrn.io.dicom import Storage, storage, write_series
 from mdcsrn.io.scan import Scan
 from mdcsrn.jobs.options import Options
 from mdcsrn.jobs.staging import Staging
-from mdcsrn.record.sidecar import Written, derivation, series_sha256, sidecar, to_text
+from mdcsrn.record.sidecar import StoredVolume, derivation, series_sha256, sidecar, to_text
 
 logger = logging.getLogger(__name__)
 ENDING = "_sr"
@@ -79,15 +79,14 @@ class SeriesWriter(Operator):
         folder = self.made.path(place.name)
         files = write_series(prediction.volume, scan.dicom, folder, derivation(prediction, self.model.sha256))
         stored = storage(prediction.volume)
-        written = Written(place, series_sha256(folder))
+        certificate = certificate_of_stored(prediction, scan, stored)
+        written = StoredVolume(place, series_sha256(folder), "uint16", certificate)
         record = sidecar(
             prediction,
             scan,
             written,
             weights_sha256=self.model.sha256,
             settings=self.options.settings(),
-            dtype="uint16",
-            stored_certificate=certificate_of_stored(prediction, scan, stored),
             extra={"dicom": {"path": place.name, "instances": len(files), "storage": stored.to_dict()}},
         )
         name = f"{place.name}.json"
