@@ -48,7 +48,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
             acquired matrix refines by. A corner of the one is the corner of the other divided by it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a target of configurations
         self,
         volumes: Sequence[Mapping[str, Any]],
         degrade: Callable[[dict[str, Any]], Any],

@@ -63,7 +63,7 @@ class WGANGPTrainer(Trainer):
         train_handlers: MONAI or Ignite handlers, called in their order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a target of configurations
         self,
         device: str | torch.device,
         train_data_loader: Iterable[Mapping[str, Any]],

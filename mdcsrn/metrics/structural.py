@@ -134,7 +134,7 @@ def ssim_map(
     return result
 
 
-def ssim(
+def ssim(  # noqa: PLR0913 - will take its window as one value
     prediction: Tensor,
     reference: Tensor,
     data_range: float,

@@ -127,7 +127,7 @@ class RandKSpaceLowPassd(OneDrawd):
 
     backend = RandKSpaceLowPass.backend
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a target of configurations
         self,
         keys: KeysCollection,
         reduction: Sequence[float] = (2.0, 2.0),
