@@ -74,7 +74,8 @@ _OTHERS = {
     "mdcsrn.data.scans": "root scans",
     "mdcsrn.data.volumes": "cached",
     "mdcsrn.engines": "AdversarialTrainer Evaluator GeneratorRate Part ProgressLine Schedule SupervisedTrainer "
-    "TrainingBoard TrainingCheckpoints WeightsSaver every load_weights moving_average parameter_groups started",
+    "TrainingBoard TrainingCheckpoints WeightsSaver every load_weights moving_average parameter_groups started "
+    "training_loader validation_metrics",
     "mdcsrn.engines.distributed": "only_first_process_logs rank share start stop world_size",
     "mdcsrn.evaluation": "ComparisonTable",
     "mdcsrn.files": "sha256",

@@ -4,6 +4,7 @@ from mdcsrn.engines.adversarial import AdversarialTrainer
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
 from mdcsrn.engines.handlers import WeightsSaver, every
+from mdcsrn.engines.loader import training_loader
 from mdcsrn.engines.parts import Part
 from mdcsrn.engines.progress import ProgressLine
 from mdcsrn.engines.rates import parameter_groups
@@ -12,6 +13,7 @@ from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
 from mdcsrn.engines.supervised import SupervisedTrainer
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
+from mdcsrn.engines.validation import validation_metrics
 from mdcsrn.networks.weights import load_weights, save_weights, started
 
 __all__ = [
@@ -34,4 +36,6 @@ __all__ = [
     "parameter_groups",
     "save_weights",
     "started",
+    "training_loader",
+    "validation_metrics",
 ]

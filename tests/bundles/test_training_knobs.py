@@ -24,12 +24,12 @@ KNOBS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "train_windows": (["tukey"], lambda p: p("train_windows")),
     "train_noise": ([0.0, 0.05], lambda p: p("train_noise")),
     "patch_size": (17, lambda p: p("train#dataset").patch_size),
-    "batch_size": (3, lambda p: p("train#sampler").batch_size),
+    "batch_size": (3, lambda p: p("train#dataloader").batch_sampler.batch_size),
     "patches_per_volume": (5, lambda p: p("train#dataset").patches_per_volume),
     "volumes_per_group": (2, lambda p: p("train#dataset").volumes_per_group),
     "streams": (2, lambda p: p("train#dataset").streams),
     "num_workers": (1, lambda p: p("train#dataloader").num_workers),
-    "cache_rate": (0.0, lambda p: float(p("train#volumes").cache_num + p("validate#dataset").cache_num)),
+    "cache_rate": (0.0, lambda p: float(p("train#dataset").volumes.cache_num + p("validate#dataset").cache_num)),
     "voxel_steps": (11, lambda p: p("train#trainer").schedule.voxel_steps),
     "critic_warmup": (12, lambda p: p("train#trainer").schedule.critic_warmup),
     "adversarial_steps": (13, lambda p: p("train#trainer").schedule.adversarial_steps),
@@ -88,9 +88,9 @@ def test_a_training_knob_reaches_its_object(knob: str, resolved: Callable, overr
 
 def test_volumes_are_cached_on_disk_when_asked(resolved: Callable, overrides: Callable, tmp_path: Path) -> None:
     parser = resolved("train", [], {**overrides("train"), "cache_dir": str(tmp_path / "cache")})
-    for name in ("train#volumes", "validate#dataset"):
-        assert len(parser.get_parsed_content(name)) == 1
-        assert parser.get_parsed_content(name)[0]["image"].shape == (1, 20, 18, 17)
+    for volumes in (parser.get_parsed_content("train#dataset").volumes, parser.get_parsed_content("validate#dataset")):
+        assert len(volumes) == 1
+        assert volumes[0]["image"].shape == (1, 20, 18, 17)
     assert list((tmp_path / "cache").rglob("*"))
 
 
