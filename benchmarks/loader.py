@@ -24,7 +24,7 @@ import yaml
 from machine import machine, resolved
 from monai.bundle import ConfigParser
 
-from mdcsrn.engines import WGANGPTrainer
+from mdcsrn.engines import AdversarialTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "mdcsrn_wgan_gp"
@@ -75,7 +75,7 @@ def time_loader(loader: Any, dataset: Any, groups: int) -> tuple[float, list[dic
     return groups * count * dataset.batch_size / (time.perf_counter() - start), kept
 
 
-def time_steps(trainer: WGANGPTrainer, batches: list[dict[str, Any]], steps: int) -> dict[str, float]:
+def time_steps(trainer: AdversarialTrainer, batches: list[dict[str, Any]], steps: int) -> dict[str, float]:
     """Patches/s of each kind of step: median, after one step to warm up."""
     rates = {}
     for kind in ("voxel", "critic", "adversarial"):

@@ -23,7 +23,7 @@ _FUNCTIONS = (
 )
 BUILTINS = frozenset(function.__name__ for function in _FUNCTIONS)
 METHODS = {"to": 1, "run": 0, "parameters": 0, "epochs": 1, "eval": 0}  # of references and results -> arguments
-ATTRIBUTES = frozenset({"module"})
+ATTRIBUTES = frozenset({"module", "dataset", "batch_sampler"})  # of an average and of a loader
 # Whole expressions that many bundles have and that the grammar would refuse for one of their words.
 IDIOMS = {
     ast.unparse(ast.parse(text))

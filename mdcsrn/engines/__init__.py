@@ -1,25 +1,34 @@
-"""Training: the WGAN-GP engine, its schedule, checkpoints and handlers."""
+"""Train networks: a resumable core, supervised and adversarial trainers, schedules, checkpoints and handlers."""
 
+from mdcsrn.engines.adversarial import AdversarialTrainer
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
 from mdcsrn.engines.handlers import WeightsSaver, every
+from mdcsrn.engines.loader import training_loader
+from mdcsrn.engines.parts import Part
 from mdcsrn.engines.progress import ProgressLine
 from mdcsrn.engines.rates import parameter_groups
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
+from mdcsrn.engines.supervised import SupervisedTrainer
 from mdcsrn.engines.tensorboard import TrainingBoard
-from mdcsrn.engines.wgan_gp import WGANGPTrainer
+from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
+from mdcsrn.engines.validation import validation_metrics
 from mdcsrn.networks.weights import load_weights, save_weights, started
 
 __all__ = [
+    "AdversarialTrainer",
     "Evaluator",
     "GeneratorRate",
+    "Part",
     "ProgressLine",
+    "ResumableTrainer",
     "Schedule",
     "Step",
+    "SupervisedTrainer",
     "TrainingBoard",
     "TrainingCheckpoints",
-    "WGANGPTrainer",
+    "TrainingOptions",
     "WeightsSaver",
     "every",
     "load_weights",
@@ -27,4 +36,6 @@ __all__ = [
     "parameter_groups",
     "save_weights",
     "started",
+    "training_loader",
+    "validation_metrics",
 ]

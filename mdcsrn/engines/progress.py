@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.schedule import Schedule, Step
+from mdcsrn.engines.schedule import Plan
 
 SECONDS_BETWEEN_LINES = 15.0
 STEPS_BEFORE_ESTIMATE = 3  # the first one compiles
@@ -107,7 +107,7 @@ class StepClock:
         """Mean seconds between two epochs, 0 before the first."""
         return self.between / self.epochs if self.epochs else 0.0
 
-    def seconds_left(self, schedule: Schedule, done: int, total: int) -> float:
+    def seconds_left(self, schedule: Plan, done: int, total: int) -> float:
         """Seconds of the steps `done` to `total`; a kind that was not seen yet takes as long as the slowest that was.
 
         Args:
@@ -115,7 +115,7 @@ class StepClock:
             done: steps done.
             total: steps in all.
         """
-        seen = [self.mean(kind.value) for kind in Step if self.counts[kind.value]]
+        seen = [self.mean(kind) for kind in self.counts]
         slowest = max((seconds for seconds in seen if seconds is not None), default=0.0)
         left = schedule.count(done, total)
         return sum(n * (slowest if (mean := self.mean(kind.value)) is None else mean) for kind, n in left.items())

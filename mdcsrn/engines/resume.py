@@ -1,22 +1,20 @@
-"""A training run that can be killed at any moment: the same command goes on where the last checkpoint stands."""
+"""Save and restore a training run, so that one killed at any moment resumes with the same command."""
 
 from __future__ import annotations
 
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ignite.engine import Events
 
 from mdcsrn.data.patches import SampleStream
 from mdcsrn.engines import distributed
 from mdcsrn.engines.checkpoint import latest_training, save_training
-from mdcsrn.errors import ConfigError
+from mdcsrn.engines.protocol import Resumable
+from mdcsrn.errors import CheckpointError, ConfigError
 from mdcsrn.scratch import sweep
-
-if TYPE_CHECKING:
-    from mdcsrn.engines.wgan_gp import WGANGPTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +57,12 @@ class TrainingCheckpoints:
         self.folder, self.sampler, self.every, self.keep = Path(folder), sampler, every, keep
         self.stateful = stateful or {}
 
-    def resume(self, trainer: WGANGPTrainer) -> None:
-        """Load the newest good checkpoint, where there is one."""
+    def resume(self, trainer: Resumable) -> None:
+        """Load the newest good checkpoint, where there is one.
+
+        Raises:
+            CheckpointError: none can be read, or it belongs to another run.
+        """
         if distributed.rank() == 0:
             sweep(self.folder)
         found = latest_training(self.folder)
@@ -69,21 +71,23 @@ class TrainingCheckpoints:
         path, state = found
         trainer.load_training_state(state, str(path))
         for name, part in self.stateful.items():
-            part.load_state_dict(state["parts"][name])
+            if name not in state["stateful"]:
+                raise CheckpointError(f"{path} does not fit this run", got=f"no state of {name}")
+            part.load_state_dict(state["stateful"][name])
         self.sampler.start = trainer.state.iteration
-        trainer.stop.validation_due = bool(state.get("validation_due", False))
+        trainer.validation_due = bool(state.get("validation_due", False))
         logger.info(f"Resuming from {path} at step {trainer.state.iteration}.")
 
-    def attach(self, trainer: WGANGPTrainer) -> None:
+    def attach(self, trainer: Resumable) -> None:
         """Save at iterations and epochs; attach it last, so that an epoch's validation is part of its checkpoint."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._between_epochs)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def _between_epochs(self, trainer: WGANGPTrainer) -> None:
+    def _between_epochs(self, trainer: Resumable) -> None:
         if trainer.state.iteration % trainer.state.epoch_length:
             self.save(trainer)
 
-    def save(self, trainer: WGANGPTrainer, validated: bool = True) -> None:
+    def save(self, trainer: Resumable, validated: bool = True) -> None:
         """Write one checkpoint now; only the first process writes.
 
         Args:
@@ -91,7 +95,7 @@ class TrainingCheckpoints:
             validated: False at the end of an epoch whose validation is still due.
         """
         if distributed.rank() == 0:
-            parts = {name: part.state_dict() for name, part in self.stateful.items()}
+            stateful = {name: part.state_dict() for name, part in self.stateful.items()}
             due = {} if validated else {"validation_due": True}
-            state = {**trainer.training_state(), "parts": parts, **due}
+            state = {**trainer.training_state(), "stateful": stateful, **due}
             save_training(self.folder, trainer.state.iteration, state, self.keep)

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from mdcsrn.errors import ConfigError
+
+
+class Plan(Protocol):
+    """What each step of a training run does, as a pure function of its number. :class:`Schedule` is one."""
+
+    def step(self, number: int) -> enum.Enum:
+        """Kind of step `number` (from 0), past the end too; its value names it in logs."""
+
+    def count(self, first: int, end: int) -> Mapping[Any, int]:
+        """How many of the steps `first` to `end` - 1 are of each kind."""
+
+    def epochs(self, epoch_length: int) -> int:
+        """Epochs of `epoch_length` steps that hold the whole plan."""
 
 
 class Step(enum.Enum):

@@ -1,19 +1,17 @@
-"""A training run that is asked to end saves a checkpoint after the step that it is in; the same command resumes."""
+"""Stop a training run after a signal: save a checkpoint after the present step; the same command resumes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ignite.engine import Engine, Events
 from torch.utils.data import DataLoader
 
 from mdcsrn import stopping
 from mdcsrn.engines import distributed
+from mdcsrn.engines.protocol import Resumable
 from mdcsrn.stopping import Stopped
-
-if TYPE_CHECKING:
-    from mdcsrn.engines.wgan_gp import WGANGPTrainer
 
 
 class StoppedInValidation(Stopped):
@@ -35,17 +33,13 @@ class StopAfterStep:
 
     A scheduler gives half a minute or so, and a validation may take longer: none is begun. The checkpoint says that it
     is due, and the resumed run begins with it.
-
-    Attributes:
-        validation_due: the checkpoint that was loaded is of an epoch's end without its validation.
     """
 
     def __init__(self) -> None:
-        self.validation_due = False
         self._number: int | None = None
         self._saved = False
 
-    def attach(self, trainer: WGANGPTrainer) -> None:
+    def attach(self, trainer: Resumable) -> None:
         """Attach it after the checkpoints; workers of the loader leave signals to this process."""
         loader = trainer.data_loader
         if isinstance(loader, DataLoader) and loader.worker_init_fn is None:
@@ -54,7 +48,7 @@ class StopAfterStep:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.after_step)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.after_epoch)
 
-    def run(self, trainer: WGANGPTrainer, train: Callable[[], None]) -> None:
+    def run(self, trainer: Resumable, train: Callable[[], None]) -> None:
         """Train with the signals noted.
 
         Raises:
@@ -78,29 +72,29 @@ class StopAfterStep:
             if number is not None:
                 leave(number, trainer.state.iteration, self._saved)
 
-    def after_step(self, trainer: WGANGPTrainer) -> None:
+    def after_step(self, trainer: Resumable) -> None:
         """Save and terminate; after the last step of an epoch, its validation is left to the resumed run."""
         if self._is_asked(trainer):
             self._save(trainer, validated=trainer.state.iteration % trainer.state.epoch_length != 0)
             trainer.terminate(skip_completed=True)
 
-    def after_epoch(self, trainer: WGANGPTrainer) -> None:
+    def after_epoch(self, trainer: Resumable) -> None:
         """Terminate: the epoch's checkpoint has just been written."""
         if self._is_asked(trainer):
             self._saved = trainer.checkpoints is not None
             trainer.terminate(skip_completed=True)
 
-    def _validate_late(self, trainer: WGANGPTrainer) -> None:
+    def _validate_late(self, trainer: Resumable) -> None:
         """End the epoch of a run that was stopped between its last step and the end of its validation."""
-        if self.validation_due:
+        if trainer.validation_due:
             trainer.fire_event(Events.EPOCH_COMPLETED)
-            self.validation_due = False
+            trainer.validation_due = False
 
-    def _is_asked(self, trainer: WGANGPTrainer) -> bool:
+    def _is_asked(self, trainer: Resumable) -> bool:
         self._number = distributed.largest(stopping.requested() or 0, trainer.state.device) or None
         return self._number is not None
 
-    def _save(self, trainer: WGANGPTrainer, validated: bool) -> None:
+    def _save(self, trainer: Resumable, validated: bool) -> None:
         if trainer.checkpoints is not None:
             with stopping.held():
                 trainer.checkpoints.save(trainer, validated)
@@ -108,9 +102,9 @@ class StopAfterStep:
         distributed.wait()  # a launcher ends the others as soon as one process has ended
 
 
-def end_workers(trainer: WGANGPTrainer) -> None:
+def end_workers(trainer: Resumable) -> None:
     """End the loader's workers with the run: torch ends them with their iterator, which an error keeps alive."""
-    shut_down = getattr(trainer._dataloader_iter, "_shutdown_workers", None)
+    shut_down = getattr(getattr(trainer, "_dataloader_iter", None), "_shutdown_workers", None)
     if shut_down is not None:
         shut_down()
 

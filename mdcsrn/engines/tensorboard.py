@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from mdcsrn.engines import distributed
-from mdcsrn.engines.wgan_gp import WGANGPTrainer
+from mdcsrn.engines.trainer import ResumableTrainer
 from mdcsrn.errors import OutputError
 
 
@@ -40,7 +40,7 @@ class TrainingBoard:
         self.writer: SummaryWriter | None = None
         self._shown: tuple[np.ndarray, str] | None = None
 
-    def attach(self, trainer: WGANGPTrainer) -> None:
+    def attach(self, trainer: ResumableTrainer) -> None:
         """Log at iterations and epochs; attach it after the validation handler."""
         if distributed.rank() != 0:
             return
@@ -51,24 +51,24 @@ class TrainingBoard:
         for event in (Events.COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED):
             trainer.add_event_handler(event, self._close)
 
-    def _open(self, trainer: WGANGPTrainer) -> None:
+    def _open(self, trainer: ResumableTrainer) -> None:
         try:
             self.writer = SummaryWriter(str(self.folder), purge_step=trainer.state.iteration + 1)
         except OSError as error:
             remedy = "choose a writable output folder with free space"
             raise OutputError(f"cannot write {self.folder}", got=error.strerror or error, remedy=remedy) from error
 
-    def _scalars(self, trainer: WGANGPTrainer) -> None:
+    def _scalars(self, trainer: ResumableTrainer) -> None:
         assert self.writer is not None  # opened at STARTED
         step = trainer.state.iteration
         for name, value in trainer.state.output.items():
             if isinstance(value, float) and name != "loss":
                 self.writer.add_scalar(f"train/{name}", value, step)
-        for name, optimizer in (("generator", trainer.generator_optimizer), ("critic", trainer.critic_optimizer)):
-            self.writer.add_scalar(f"learning_rate/{name}", optimizer.param_groups[0]["lr"], step)
+        for name, part in trainer.parts.items():
+            self.writer.add_scalar(f"learning_rate/{name}", part.optimizer.param_groups[0]["lr"], step)
         self.writer.flush()  # a killed run has no gap before its checkpoint
 
-    def _figures(self, trainer: WGANGPTrainer) -> None:
+    def _figures(self, trainer: ResumableTrainer) -> None:
         assert self.writer is not None
         for name, value in self.evaluator.state.metrics.items():
             self.writer.add_scalar(f"validation/{name}", float(value), trainer.state.iteration)
@@ -78,7 +78,7 @@ class TrainingBoard:
             self._shown = None
         self.writer.flush()
 
-    def _picture(self, evaluator: Engine, trainer: WGANGPTrainer) -> None:
+    def _picture(self, evaluator: Engine, trainer: ResumableTrainer) -> None:
         """LR, SR, HR and error of the first validation volume."""
         if self.writer is None or self.picture is None or evaluator.state.iteration != 1:
             return
@@ -87,7 +87,7 @@ class TrainingBoard:
         picture = self.picture(low, restored, reference)
         self._shown = picture, "HW" if picture.ndim == 2 else "HWC"
 
-    def _close(self, trainer: WGANGPTrainer, *_: object) -> None:
+    def _close(self, trainer: ResumableTrainer, *_: object) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None

@@ -17,7 +17,7 @@ from mdcsrn.bundle.arguments import READERS, WRITERS, rule_of
 # in MONAI 1.6.1, torch 2.13 and Ignite 0.5.5: they take callables, which are allowed ones, or text that is looked up in
 # a table of the package's own, printed, or opened for reading without pickles. What a new version adds fails here.
 _TEXT = """
-act_name backend base_dir collate_fn data_list_file_path data_root_dir datalist directed dropout_path_rate
+act_name backend base_dir collate_fn data_list_file_path datalist directed dropout_path_rate
 epoch_event_writer folder_layout hash_as_key hash_func iteration_event_writer key_metric_name key_var_format load_path
 loss_fn loss_function makedirs meta_key_postfix metric_cmp_fn metric_fn metric_name model_name module
 multiprocessing_context name norm_name output_name_formatter output_postfixes parent path post_func profiles

@@ -123,4 +123,4 @@ def test_a_machine_reaches_the_engine(fragment: str, overrides: Callable, small:
     for key in ("voxel_steps", "critic_warmup", "adversarial_steps", "critic_per_generator", "extra_critic_steps"):
         if key in values:
             assert getattr(trainer.schedule, key) == values[key]
-    assert parser.get_parsed_content("train#sampler").batch_size == values["batch_size"]
+    assert parser.get_parsed_content("train#dataloader").batch_sampler.batch_size == values["batch_size"]

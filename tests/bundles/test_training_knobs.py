@@ -24,12 +24,12 @@ KNOBS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "train_windows": (["tukey"], lambda p: p("train_windows")),
     "train_noise": ([0.0, 0.05], lambda p: p("train_noise")),
     "patch_size": (17, lambda p: p("train#dataset").patch_size),
-    "batch_size": (3, lambda p: p("train#sampler").batch_size),
+    "batch_size": (3, lambda p: p("train#dataloader").batch_sampler.batch_size),
     "patches_per_volume": (5, lambda p: p("train#dataset").patches_per_volume),
     "volumes_per_group": (2, lambda p: p("train#dataset").volumes_per_group),
     "streams": (2, lambda p: p("train#dataset").streams),
     "num_workers": (1, lambda p: p("train#dataloader").num_workers),
-    "cache_rate": (0.0, lambda p: float(p("train#volumes").cache_num + p("validate#dataset").cache_num)),
+    "cache_rate": (0.0, lambda p: float(p("train#dataset").volumes.cache_num + p("validate#dataset").cache_num)),
     "voxel_steps": (11, lambda p: p("train#trainer").schedule.voxel_steps),
     "critic_warmup": (12, lambda p: p("train#trainer").schedule.critic_warmup),
     "adversarial_steps": (13, lambda p: p("train#trainer").schedule.adversarial_steps),
@@ -45,13 +45,17 @@ KNOBS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         lambda p: round(p("train#generator_scheduler").lr_lambdas[0].ratio * p("voxel_rate"), 12),
     ),
     "critic_rate": (3e-6, lambda p: p("train#critic_optimizer").param_groups[0]["lr"]),
+    "voxel_loss": (
+        {"_target_": "torch.nn.MSELoss"},
+        lambda p: {"_target_": f"torch.nn.{type(p('train#trainer').voxel_loss).__name__}"},
+    ),
     "adversarial_weight": (0.02, lambda p: p("train#trainer").adversarial_weight),
-    "penalty_weight": (5.0, lambda p: p("train#trainer").penalty_weight),
+    "penalty_weight": (5.0, lambda p: p("train#trainer").adversary.penalty_weight),
     "conditional": (True, lambda p: p("train#trainer").conditional),
     "critic_preset": ("pointwise", lambda p: p("critic").preset),
     "ema_decay": (0.9, lambda p: p("train#trainer").average.multi_avg_fn.decay),
     "precision": ("bfloat16", lambda p: p("train#trainer").precision),
-    "max_gradient_norm": (None, lambda p: p("train#trainer").max_gradient_norm),
+    "max_gradient_norm": (None, lambda p: p("train#trainer").parts["generator"].max_gradient_norm),
     "epoch_length": (21, lambda p: p("train#trainer").state.epoch_length),
     "checkpoint_every": (22, lambda p: p("train#checkpoints").every),
     "log_every": (23, lambda p: p("train#handlers")[2].every),
@@ -60,8 +64,8 @@ KNOBS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 }
 ELSEWHERE = {
     "bundle_root", "device", "dataset_dir", "datalist", "datalist_file", "output_dir", "degradation",
-    "cache_dir", "start", "imports", "network_def", "network", "average", "critic", "load", "train", "validate",
-    "initialize", "run", "training", "finalize",
+    "cache_dir", "start", "imports", "network_def", "network", "average", "critic", "adversary", "load", "train",
+    "validate", "initialize", "run", "training", "finalize",
 }  # fmt: skip
 
 
@@ -84,7 +88,25 @@ def test_a_training_knob_reaches_its_object(knob: str, resolved: Callable, overr
 
 def test_volumes_are_cached_on_disk_when_asked(resolved: Callable, overrides: Callable, tmp_path: Path) -> None:
     parser = resolved("train", [], {**overrides("train"), "cache_dir": str(tmp_path / "cache")})
-    for name in ("train#volumes", "validate#dataset"):
-        assert len(parser.get_parsed_content(name)) == 1
-        assert parser.get_parsed_content(name)[0]["image"].shape == (1, 20, 18, 17)
+    for volumes in (parser.get_parsed_content("train#dataset").volumes, parser.get_parsed_content("validate#dataset")):
+        assert len(volumes) == 1
+        assert volumes[0]["image"].shape == (1, 20, 18, 17)
     assert list((tmp_path / "cache").rglob("*"))
+
+
+def test_a_critic_is_built_where_the_schedule_uses_it(resolved: Callable, overrides: Callable) -> None:
+    """The L1 phase alone keeps a million parameters and their gradients out of memory."""
+    parser = resolved("train", [], {**overrides("train"), "adversarial_steps": 0})
+    trainer = parser.get_parsed_content("train#trainer")
+    assert trainer.parts.keys() == {"generator"}
+    for name in ("critic", "train#critic", "train#critic_optimizer"):
+        assert parser.get_parsed_content(name) is None
+    both = resolved("train").get_parsed_content("train#trainer")
+    assert both.parts.keys() == {"generator", "critic"}
+    assert both.parts["critic"].optimizer.defaults["betas"] == (0.0, 0.9)
+
+
+def test_another_adversary(resolved: Callable, overrides: Callable) -> None:
+    chosen = {"adversary": {"_target_": "mdcsrn.losses.CrossEntropyAdversary"}}
+    parser = resolved("train", [], {**overrides("train"), **chosen})
+    assert type(parser.get_parsed_content("train#trainer").adversary).__name__ == "CrossEntropyAdversary"

@@ -165,7 +165,7 @@ def test_only_one_writes(two: tuple[Path, list[dict[str, Any]]]) -> None:
     log.Reload()
     assert [event.step for event in log.Scalars("validation/psnr")] == [4, 8, 12]
     assert log.Scalars("validation/psnr")[-1].value == pytest.approx(two[1][0]["metrics"]["psnr"])
-    average = tensors(two[1][0]["state"]["average"])
+    average = tensors(two[1][0]["state"]["averages"]["generator"])
     weights = load_weights(out / "model.pt").state_dict()
     assert all(torch.equal(average[f"module.{name}/"], value) for name, value in weights.items())
 
@@ -186,7 +186,7 @@ def test_the_patches_of_one_process(two: tuple[Path, list[dict[str, Any]]], tmp_
     # The first loss is of the untrained generator (its input): the mean over the processes is that over the batch.
     assert sum(record["losses"][0][1] for record in two[1]) / 2 == pytest.approx(alone["losses"][0][1], rel=1e-5)
     # BatchNorm sees half a batch in each process, so the networks drift apart; the scale of every weight is the same.
-    one, other = tensors(alone["state"]["generator"]), tensors(two[1][0]["state"]["generator"])
+    one, other = (tensors(run["state"]["parts"]["generator"]["network"]) for run in (alone, two[1][0]))
     for name, value in one.items():
         if value.is_floating_point() and "running" not in name:
             torch.testing.assert_close(other[name], value, rtol=0, atol=5 * 7 * 1e-4, msg=name)
@@ -198,7 +198,7 @@ def test_a_critic_learns_the_same_in_two_processes(tmp_path: Path) -> None:
     script = """
 import json, os, sys
 import torch
-from mdcsrn.engines import Schedule, WGANGPTrainer, distributed
+from mdcsrn.engines import AdversarialTrainer, Part, Schedule, distributed
 from mdcsrn.networks import MDCSRN, Critic
 
 if "RANK" in os.environ:
@@ -208,8 +208,8 @@ torch.manual_seed(rank)  # other weights at the start: rank 0's are given to all
 generator = MDCSRN(blocks=1, units=1, growth=2)
 critic = Critic(base_channels=2, patch_size=16)
 def sgd(network):
-    return torch.optim.SGD(network.parameters(), 1e-4)
-trainer = WGANGPTrainer("cpu", [], generator, critic, sgd(generator), sgd(critic), Schedule(1, 0, 0), 1)
+    return Part(network, torch.optim.SGD(network.parameters(), 1e-4))
+trainer = AdversarialTrainer("cpu", [], sgd(generator), sgd(critic), Schedule(1, 0, 0), 1)
 norms = []
 for step in range(4):
     random = torch.Generator().manual_seed(step)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcsrn.data.patches import SampleStream
-from mdcsrn.engines import Schedule, WGANGPTrainer, moving_average
+from mdcsrn.engines import AdversarialTrainer, Part, Schedule, moving_average
+from mdcsrn.losses import Adversary, WassersteinAdversary
 from mdcsrn.networks import MDCSRN, Critic
 
 PATCH = 16
@@ -50,8 +51,19 @@ def make_loader() -> type[Loader]:
     return Loader
 
 
+def part(network: nn.Module, rate: float, scheduler: Any = None, max_gradient_norm: float | None = None) -> Part:
+    """A network with Adam; ``scheduler(optimizer)`` makes its scheduler."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    return Part(network, optimizer, None if scheduler is None else scheduler(optimizer), max_gradient_norm)
+
+
 @pytest.fixture
-def make_trainer() -> Callable[..., WGANGPTrainer]:
+def make_part() -> Callable[..., Part]:
+    return part
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., AdversarialTrainer]:
     """Build a trainer; equal arguments give equal trainers."""
 
     def make(
@@ -63,18 +75,22 @@ def make_trainer() -> Callable[..., WGANGPTrainer]:
         decay: float = 0.9,
         rate: float = 1e-2,
         epoch_length: int = 5,
+        penalty_weight: float = 10.0,
+        adversary: Adversary | None = None,
+        max_gradient_norm: float | None = 1.0,
+        generator_scheduler: Any = None,
+        without_critic: bool = False,
         **options: Any,
-    ) -> WGANGPTrainer:
+    ) -> AdversarialTrainer:
         torch.manual_seed(0)
         generator = generator or MDCSRN(blocks=1, units=2, growth=4)
         critic = critic or Critic(in_channels=1 + conditional, base_channels=2, patch_size=PATCH)
-        return WGANGPTrainer(
+        return AdversarialTrainer(
             device="cpu",
             train_data_loader=loader if loader is not None else Loader(),
-            generator=generator,
-            critic=critic,
-            generator_optimizer=torch.optim.Adam(generator.parameters(), lr=rate),
-            critic_optimizer=torch.optim.Adam(critic.parameters(), lr=rate),
+            generator=part(generator, rate, generator_scheduler, max_gradient_norm),
+            critic=None if without_critic else part(critic, rate),
+            adversary=adversary or WassersteinAdversary(penalty_weight),
             schedule=schedule or Schedule(3, 2, 2, 1, 0, 1),
             epoch_length=epoch_length,
             average=moving_average(generator, decay),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mdcsrn.data.patches import SampleStream
-from mdcsrn.engines import Schedule, TrainingCheckpoints, WGANGPTrainer
+from mdcsrn.engines import AdversarialTrainer, Schedule, TrainingCheckpoints
 from mdcsrn.engines.checkpoint import latest_training, save_training, training_checkpoints
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError
 from mdcsrn.networks import MDCSRN, Critic
@@ -25,10 +25,12 @@ def small(**changes: Any) -> MDCSRN:
 
 
 @pytest.fixture
-def run(make_trainer: Callable[..., WGANGPTrainer], make_loader: type, tmp_path: Path) -> Callable[..., WGANGPTrainer]:
+def run(
+    make_trainer: Callable[..., AdversarialTrainer], make_loader: type, tmp_path: Path
+) -> Callable[..., AdversarialTrainer]:
     """Train with checkpoints in ``tmp_path / 'run'``, going on where the last one stands."""
 
-    def start(steps: int | None = None, every: int = 1, keep: int = 3, **options: Any) -> WGANGPTrainer:
+    def start(steps: int | None = None, every: int = 1, keep: int = 3, **options: Any) -> AdversarialTrainer:
         sampler = SampleStream(2)
         schedule = SCHEDULE if steps is None else Schedule(steps, 0, 0)
         checkpoints = TrainingCheckpoints(tmp_path / "run", sampler, every, keep)
@@ -78,17 +80,14 @@ def test_a_run_keeps_three_and_resumes_from_the_newest(run: Callable, tmp_path: 
 
 def test_a_checkpoint_holds_the_whole_state(run: Callable, tmp_path: Path, same: Callable[..., bool]) -> None:
     """Save, load into a fresh trainer, save: bitwise the same."""
-    trainer = run(critic_scheduler=None)
+    trainer = run()
     stored = read(training_checkpoints(tmp_path / "run")[-1])
     again = run()
     assert same(again.training_state(), {k: v for k, v in stored.items() if k in again.training_state()})
     assert same(trainer.training_state(), again.training_state())
-    assert {"seed", "generator", "critic", "average", "generator_optimizer", "critic_optimizer", "iteration"} <= set(
-        stored
-    )
-    assert stored["generator"]["network"]["arguments"]["growth"] == 4
-    assert stored["generator_optimizer"]["state"]
-    assert stored["critic_optimizer"]["state"]
+    assert {"seed", "parts", "averages", "stateful", "iteration"} <= set(stored)
+    assert stored["parts"]["generator"]["network"]["network"]["arguments"]["growth"] == 4
+    assert all(stored["parts"][name]["optimizer"]["state"] for name in ("generator", "critic"))
 
 
 @pytest.mark.parametrize("stop", range(1, 8))
@@ -97,7 +96,7 @@ def test_a_stopped_run_ends_bitwise_equal(
 ) -> None:
     """Stop after each step of a schedule with all kinds of steps, go on in a new trainer."""
 
-    def make(folder: str, fail_at: int | None) -> WGANGPTrainer:
+    def make(folder: str, fail_at: int | None) -> AdversarialTrainer:
         def change(number: int, batch: dict) -> None:
             if number == fail_at:
                 raise KeyboardInterrupt
@@ -158,7 +157,7 @@ def test_a_run_with_another_seed_is_refused(run: Callable) -> None:
     assert (caught.value.got, caught.value.allowed) == (1, 2)
 
 
-@pytest.mark.parametrize("part", ["average", "critic_optimizer", "iteration", "seed", "generator"])
+@pytest.mark.parametrize("part", ["averages", "parts", "iteration", "seed", "format"])
 def test_a_checkpoint_with_a_part_missing_or_wrong(run: Callable, tmp_path: Path, part: str) -> None:
     run()
     newest = training_checkpoints(tmp_path / "run")[-1]
@@ -187,3 +186,31 @@ def test_leftovers_of_a_killed_save_are_removed(run: Callable, tmp_path: Path) -
 def test_bad_settings(tmp_path: Path, values: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="every and keep"):
         TrainingCheckpoints(tmp_path, SampleStream(2), *values)
+
+
+def test_a_critic_begins_after_a_voxel_phase_without_one(
+    make_trainer: Callable, make_loader: type, tmp_path: Path, same: Callable[..., bool]
+) -> None:
+    """An L1 run that is continued with adversarial steps is the run that had both phases from the start."""
+
+    def make(folder: str, schedule: Schedule, **options: Any) -> AdversarialTrainer:
+        sampler = SampleStream(2)
+        checkpoints = TrainingCheckpoints(tmp_path / folder, sampler)
+        return make_trainer(schedule, make_loader(sampler), checkpoints=checkpoints, epoch_length=3, **options)
+
+    whole = make("whole", SCHEDULE)
+    whole.run()
+    make("two", Schedule(3, adversarial_steps=0), without_critic=True).run()
+    rest = make("two", SCHEDULE)
+    rest.run()
+    assert same(whole.training_state(), rest.training_state())
+
+
+def test_a_critic_that_is_missing_later_is_refused(run: Callable, tmp_path: Path) -> None:
+    run()
+    newest = training_checkpoints(tmp_path / "run")[-1]
+    content = read(newest)
+    del content["parts"]["critic"]
+    torch.save(content, newest)
+    with pytest.raises(CheckpointError, match="does not fit this run.*critic"):
+        run()

@@ -13,7 +13,7 @@ from monai.handlers import ValidationHandler
 
 from mdcsrn import stopping
 from mdcsrn.data.patches import SampleStream
-from mdcsrn.engines import Evaluator, Schedule, TrainingCheckpoints, WGANGPTrainer
+from mdcsrn.engines import AdversarialTrainer, Evaluator, Schedule, TrainingCheckpoints
 from mdcsrn.engines.checkpoint import training_checkpoints
 from mdcsrn.networks.weights import read
 from mdcsrn.stopping import Stopped
@@ -46,7 +46,7 @@ class Run:
         sampler, self.figures = SampleStream(2), Figures()
         checkpoints = TrainingCheckpoints(folder, sampler, every=100, stateful={"figures": self.figures})
         validation = [make_batch(50 + k, 1) for k in range(VOLUMES)]
-        self.trainer: WGANGPTrainer = make_trainer(
+        self.trainer: AdversarialTrainer = make_trainer(
             SCHEDULE, make_loader(sampler, lambda number, _: moment("step", number + 1)), checkpoints=checkpoints,
             epoch_length=EPOCH,
         )  # fmt: skip

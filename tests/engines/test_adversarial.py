@@ -13,11 +13,12 @@ import torch
 from ignite.engine import Events
 from torch import Tensor, nn
 
-from mdcsrn.engines import Schedule, WGANGPTrainer
-from mdcsrn.errors import TrainingError
+from mdcsrn.engines import AdversarialTrainer, Part, Schedule, Step
+from mdcsrn.errors import ConfigError, TrainingError
+from mdcsrn.losses import CrossEntropyAdversary
 from mdcsrn.networks import Critic
 
-Make = Callable[..., WGANGPTrainer]
+Make = Callable[..., AdversarialTrainer]
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
@@ -28,14 +29,14 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def trained(make_trainer: Make, **options: Any) -> WGANGPTrainer:
+def trained(make_trainer: Make, **options: Any) -> AdversarialTrainer:
     """A trainer after some steps, so that weights, statistics and moments are no longer the initial ones."""
     trainer = make_trainer(schedule=Schedule(3, 1, 0), **options)
     trainer.run()
     return trainer
 
 
-def step(trainer: WGANGPTrainer, kind: str, batch: dict[str, Any]) -> dict[str, Any]:
+def step(trainer: AdversarialTrainer, kind: str, batch: dict[str, Any]) -> dict[str, Any]:
     if kind == "critic":
         return trainer.critic_step(batch["image"], batch["label"], batch["coefficient"])
     return trainer.generator_step(batch["image"], batch["label"], adversarial=kind == "adversarial")
@@ -57,16 +58,19 @@ class LinearCritic(nn.Module):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_critic_step_leaves_the_generator_as_it_is(make_trainer: Make, make_batch: Callable, conditional: bool) -> None:
     trainer = trained(make_trainer, conditional=conditional)
-    trainer.generator_optimizer.zero_grad(set_to_none=True)
+    trainer.parts["generator"].optimizer.zero_grad(set_to_none=True)
     before, average = snapshot(trainer.generator), snapshot(trainer.average)
-    critic, moments = snapshot(trainer.critic), copy.deepcopy(trainer.generator_optimizer.state_dict()["state"])
+    critic, moments = (
+        snapshot(trainer.critic),
+        copy.deepcopy(trainer.parts["generator"].optimizer.state_dict()["state"]),
+    )
     for number in range(3):
         step(trainer, "critic", make_batch(number))
     assert any("running_mean" in name for name in before)  # there are statistics that could have drifted
     assert equal(before, snapshot(trainer.generator))
     assert equal(average, snapshot(trainer.average))
     assert all(p.grad is None for p in trainer.generator.parameters())  # no graph of the generator was kept
-    after = trainer.generator_optimizer.state_dict()["state"]
+    after = trainer.parts["generator"].optimizer.state_dict()["state"]
     assert all(torch.equal(moments[i][key], after[i][key]) for i in moments for key in moments[i])
     changed = {name for name, value in snapshot(trainer.critic).items() if not torch.equal(critic[name], value)}
     assert changed == set(critic) - {"head.3.bias"}  # a constant on every score has no effect on a distance
@@ -101,7 +105,7 @@ def test_adversarial_step_leaves_the_critic_as_it_is(
 ) -> None:
     trainer = trained(make_trainer, conditional=conditional)
     step(trainer, "critic", make_batch(9))
-    trainer.critic_optimizer.zero_grad(set_to_none=True)
+    trainer.parts["critic"].optimizer.zero_grad(set_to_none=True)
     critic, generator = snapshot(trainer.critic), snapshot(trainer.generator)
     step(trainer, "adversarial", make_batch(0))
     assert equal(critic, snapshot(trainer.critic))
@@ -116,8 +120,8 @@ def test_critic_loss_by_hand(make_trainer: Make, make_batch: Callable) -> None:
     w, batch = 0.01, make_batch(0)
     trainer = trained(make_trainer)
     fake = trainer.generator.eval()(batch["image"]).detach().double().numpy()
-    trainer.critic = critic = LinearCritic(w)
-    trainer.critic_optimizer = torch.optim.SGD(critic.parameters(), lr=1e-5)
+    critic = LinearCritic(w)
+    trainer.parts["critic"] = Part(critic, torch.optim.SGD(critic.parameters(), lr=1e-5))
     found = step(trainer, "critic", batch)
     real = batch["label"].double().numpy()
     distance = w * (real.sum((1, 2, 3, 4)).mean() - fake.sum((1, 2, 3, 4)).mean())
@@ -208,7 +212,7 @@ def test_activations_are_channels_last(make_trainer: Make, make_batch: Callable)
     # one input channel is contiguous in either layout: the strides of the first weights decide for the whole network
     trainer = trained(make_trainer)
     with torch.no_grad():
-        features = trainer.generator.conv0(trainer._to_device(make_batch(0)["image"]))
+        features = trainer.generator.conv0(trainer.to_device(make_batch(0)["image"]))
     assert features.stride(1) == 1
     assert features.is_contiguous(memory_format=torch.channels_last_3d)
 
@@ -271,7 +275,7 @@ def test_a_run_follows_the_schedule(make_trainer: Make) -> None:
     updates: Counter[str] = Counter()
     before = {"generator": snapshot(trainer.generator), "critic": snapshot(trainer.critic)}
 
-    def count(engine: WGANGPTrainer) -> None:
+    def count(engine: AdversarialTrainer) -> None:
         changed = []
         for name in before:
             now = snapshot(getattr(engine, name))
@@ -295,3 +299,33 @@ def test_an_infinite_gradient_stops_before_the_update(make_trainer: Make, make_b
     with pytest.raises(TrainingError, match="gradient norm of the generator"):
         step(trainer, "voxel", make_batch(0))
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.generator.parameters(), strict=True))
+
+
+def test_a_schedule_with_adversarial_steps_needs_a_critic(make_trainer: Make) -> None:
+    with pytest.raises(ConfigError, match="adversarial_steps 2 .* give a critic"):
+        make_trainer(Schedule(3, 1, 2), without_critic=True)
+    trainer = make_trainer(Schedule(3, adversarial_steps=0), without_critic=True)
+    trainer.run()
+    assert trainer.training_state()["parts"].keys() == {"generator"}
+
+
+def test_cross_entropy_needs_no_coefficient(make_trainer: Make, make_batch: Callable) -> None:
+    """Losses by hand for a critic that is linear, logits of whatever shape."""
+    batch = make_batch(0)
+    del batch["coefficient"]
+    trainer = make_trainer(critic=LinearCritic(0.01), adversary=CrossEntropyAdversary(), adversarial_weight=0.5)
+    fake = trainer.generator.eval()(batch["image"]).detach().double().numpy().sum((1, 2, 3, 4)) * 0.01
+    real = batch["label"].double().numpy().sum((1, 2, 3, 4)) * 0.01
+    found = trainer.critic_step(batch["image"], batch["label"])
+    expected = np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean()
+    assert found["critic_loss"] == pytest.approx(expected, rel=1e-4)
+    assert found["distance"] == pytest.approx(real.mean() - fake.mean(), rel=1e-3)
+    assert "penalty" not in found
+    after = trainer.train_step(Step.ADVERSARIAL, batch)
+    assert after["generator_loss"] == pytest.approx(after["voxel_loss"] + 0.5 * after["adversarial_loss"], rel=1e-5)
+
+
+def test_a_gradient_penalty_without_coefficients_is_named(make_trainer: Make, make_batch: Callable) -> None:
+    batch = make_batch(0)
+    with pytest.raises(ConfigError, match="without coefficient"):
+        make_trainer().critic_step(batch["image"], batch["label"])

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mdcsrn.data.patches import SampleStream
-from mdcsrn.engines import Schedule, TrainingCheckpoints, WGANGPTrainer
+from mdcsrn.engines import AdversarialTrainer, Schedule, TrainingCheckpoints
 from mdcsrn.engines.checkpoint import latest_training, training_checkpoints
 from mdcsrn.errors import ConfigError, DataError, TrainingError
 from mdcsrn.networks import MDCSRN
 
-Make = Callable[..., WGANGPTrainer]
+Make = Callable[..., AdversarialTrainer]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -42,8 +42,9 @@ def test_a_value_that_is_not_finite_stops_the_run_in_that_step(
     for name in ("generator", "critic"):
         network = getattr(trainer, name)
         weights = {key: p.detach() for key, p in network.named_parameters()}
-        assert all(torch.equal(state[name]["state"][key], p) for key, p in weights.items()), "weights of before"
-        assert all(torch.isfinite(v).all() for v in state[name]["state"].values())
+        stored = state["parts"][name]["network"]["state"]
+        assert all(torch.equal(stored[key], p) for key, p in weights.items()), "weights of before"
+        assert all(torch.isfinite(v).all() for v in stored.values())
     again = make_trainer(schedule, make_loader(sampler), checkpoints=TrainingCheckpoints(tmp_path, sampler))
     again.run()  # clean data: the run goes on
     assert again.state.iteration == 15
@@ -101,8 +102,8 @@ def test_a_resumed_run_computes_in_the_precision_that_it_began_with(
     """``auto`` goes by the clock: a second measurement must not turn a run over in its middle."""
     sampler = SampleStream(2)
 
-    def run(faster: str, steps: int) -> WGANGPTrainer:
-        monkeypatch.setattr("mdcsrn.engines.wgan_gp.resolve_precision", lambda *_, **__: faster)
+    def run(faster: str, steps: int) -> AdversarialTrainer:
+        monkeypatch.setattr("mdcsrn.engines.trainer.resolve_precision", lambda *_, **__: faster)
         checkpoints = TrainingCheckpoints(tmp_path, sampler, every=1)
         trainer = make_trainer(
             Schedule(steps, adversarial_steps=0), make_loader(sampler), checkpoints=checkpoints, precision="auto"

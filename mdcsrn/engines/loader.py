@@ -1,0 +1,69 @@
+"""Build the training loader: volumes of a datalist, degraded and cut into patches, as endless batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from torch.utils.data import DataLoader
+
+from mdcsrn.data.caching import cached
+from mdcsrn.data.datalist import repeats
+from mdcsrn.data.patches import PatchDataset, SampleStream
+from mdcsrn.engines import distributed
+
+
+def training_loader(  # noqa: PLR0913 - a target of configurations
+    items: Sequence[Mapping[str, Any]],
+    load: Callable[..., Any],
+    degrade: Callable[[dict[str, Any]], Any],
+    augment: Callable[[dict[str, Any]], Any] | None = None,
+    patch_size: int = 64,
+    batch_size: int = 2,
+    patches_per_volume: int = 16,
+    volumes_per_group: int = 4,
+    streams: int = 1,
+    num_workers: int = 0,
+    seed: int = 0,
+    cache_rate: float = 1.0,
+    cache_dir: str | os.PathLike[str] = "",
+) -> DataLoader:
+    """Batches of training patches; with several processes, this one's share of each batch.
+
+    Args:
+        items: entries of a datalist.
+        load: deterministic transforms that load and check an entry.
+        degrade: random transforms of a whole volume, see :class:`mdcsrn.data.patches.PatchDataset`.
+        augment: random transforms of a patch pair, or None.
+        patch_size: edge of the cubic patch, voxels.
+        batch_size: patches of a batch, over all processes.
+        patches_per_volume: patches that are cut from one degraded volume.
+        volumes_per_group: degraded volumes that are mixed.
+        streams: independent streams that batches are dealt to, at least `num_workers`.
+        num_workers: loader processes.
+        seed: of every random draw.
+        cache_rate: share of the volumes kept in memory, 0 to 1.
+        cache_dir: folder to keep all of them in instead; empty: in memory.
+
+    Returns:
+        The loader; its ``dataset`` is the PatchDataset, its ``batch_sampler`` the SampleStream that checkpoints set.
+
+    Raises:
+        MdcsrnError: a setting is out of range, or a volume cannot be used.
+    """
+    volumes = cast(Sequence[Mapping[str, Any]], cached(items, load, cache_rate, cache_dir))  # MONAI's type says less
+    dataset = PatchDataset(
+        volumes,
+        degrade,
+        augment,
+        patch_size=patch_size,
+        batch_size=batch_size,
+        patches_per_volume=patches_per_volume,
+        volumes_per_group=volumes_per_group,
+        streams=streams,
+        seed=seed,
+        repeats=repeats(items),
+    )
+    sampler = SampleStream(batch_size, rank=distributed.rank(), world_size=distributed.world_size())
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers)
