@@ -19,7 +19,7 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
     load: Callable[..., Any],
     degrade: Callable[[dict[str, Any]], Any],
     augment: Callable[[dict[str, Any]], Any] | None = None,
-    patch_size: int = 64,
+    patch_size: int | Sequence[int] = 64,
     batch_size: int = 2,
     patches_per_volume: int = 16,
     volumes_per_group: int = 4,
@@ -28,6 +28,7 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
     seed: int = 0,
     cache_rate: float = 1.0,
     cache_dir: str | os.PathLike[str] = "",
+    scale: Sequence[int] = (1, 1, 1),
 ) -> DataLoader:
     """Batches of training patches; with several processes, this one's share of each batch.
 
@@ -36,7 +37,7 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
         load: deterministic transforms that load and check an entry.
         degrade: random transforms of a whole volume, see :class:`mdcsrn.data.patches.PatchDataset`.
         augment: random transforms of a patch pair, or None.
-        patch_size: edge of the cubic patch, voxels.
+        patch_size: edge of the cubic patch, or its size per axis, voxels of the result's grid.
         batch_size: patches of a batch, over all processes.
         patches_per_volume: patches that are cut from one degraded volume.
         volumes_per_group: degraded volumes that are mixed.
@@ -45,6 +46,7 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
         seed: of every random draw.
         cache_rate: share of the volumes kept in memory, 0 to 1.
         cache_dir: folder to keep all of them in instead; empty: in memory.
+        scale: the result's grid over the input's, per axis.
 
     Returns:
         The loader; its ``dataset`` is the PatchDataset, its ``batch_sampler`` the SampleStream that checkpoints set.
@@ -64,6 +66,7 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
         streams=streams,
         seed=seed,
         repeats=repeats(items),
+        scale=scale,
     )
     sampler = SampleStream(batch_size, rank=distributed.rank(), world_size=distributed.world_size())
     return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers)
