@@ -5,6 +5,7 @@ from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
 from mdcsrn.kspace.fourier import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
 from mdcsrn.kspace.lowpass import acquired_shape, low_pass, passband, window
 from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement, MeasurementCertificate
+from mdcsrn.kspace.windows import Window, WindowParameter, find_window, register_window, window_names
 
 __all__ = [
     "SLICE_PROFILES",
@@ -13,10 +14,13 @@ __all__ = [
     "DegradationSpec",
     "Measurement",
     "MeasurementCertificate",
+    "Window",
+    "WindowParameter",
     "acquired_shape",
     "certify",
     "degrade",
     "fft",
+    "find_window",
     "frequencies",
     "grid_affine",
     "ifft",
@@ -24,7 +28,9 @@ __all__ = [
     "low_pass",
     "passband",
     "project",
+    "register_window",
     "resample_grid",
     "resample_grid_adjoint",
     "window",
+    "window_names",
 ]

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, RandomizableTransform
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.kspace import DegradationSpec, degrade
+from mdcsrn.kspace import DegradationSpec, degrade, window_names
 from mdcsrn.transforms import (
     RandKSpaceLowPass,
     RandKSpaceLowPassD,
@@ -22,7 +22,7 @@ from mdcsrn.transforms import (
     recorded_degradation,
 )
 
-UNIVERSAL = {"reduction": [1, 4], "axes": "any", "windows": ["box", "hamming", "gaussian", "tukey"], "noise": [0, 0.02]}
+UNIVERSAL = {"reduction": [1, 4], "axes": "any", "windows": list(window_names()), "noise": [0, 0.02]}
 
 
 def volume(seed=0):
