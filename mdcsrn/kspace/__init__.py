@@ -1,5 +1,6 @@
 """k-space: the centred Fourier transform, low-pass windows, degradation and data consistency (torch alone)."""
 
+from mdcsrn.kspace.band import AxisBand, detect_band, power_spectrum
 from mdcsrn.kspace.consistency import Certificate, certify, project
 from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
 from mdcsrn.kspace.fourier import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
@@ -9,6 +10,7 @@ from mdcsrn.kspace.windows import Window, WindowParameter, find_window, register
 
 __all__ = [
     "SLICE_PROFILES",
+    "AxisBand",
     "AxisMeasurement",
     "Certificate",
     "DegradationSpec",
@@ -19,6 +21,7 @@ __all__ = [
     "acquired_shape",
     "certify",
     "degrade",
+    "detect_band",
     "fft",
     "find_window",
     "frequencies",
@@ -27,6 +30,7 @@ __all__ = [
     "load_spec",
     "low_pass",
     "passband",
+    "power_spectrum",
     "project",
     "register_window",
     "resample_grid",
