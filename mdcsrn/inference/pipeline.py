@@ -29,7 +29,7 @@ from mdcsrn.inference.running.slab_runner import SlabRunner
 from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
-from mdcsrn.kspace.measurement import MeasurementCertificate
+from mdcsrn.kspace import Certificate
 from mdcsrn.notices import Notice, refuse
 
 
@@ -52,8 +52,8 @@ class Prediction:
     volume: Volume
     low: Volume
     plan: Plan
-    certificate: MeasurementCertificate | None
-    raw_certificate: MeasurementCertificate | None
+    certificate: Certificate | None
+    raw_certificate: Certificate | None
     notices: tuple[Notice, ...]
     maps: dict[str, Volume]
     timings: dict[str, float]

@@ -1,11 +1,12 @@
 """k-space: the centred Fourier transform, low-pass windows, degradation and data consistency (torch alone)."""
 
 from mdcsrn.kspace.band import AxisBand, detect_band, power_spectrum
-from mdcsrn.kspace.consistency import Certificate, certify, project
+from mdcsrn.kspace.consistency import DegradationOperator, certify, project
 from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
 from mdcsrn.kspace.fourier import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
 from mdcsrn.kspace.lowpass import acquired_shape, low_pass, passband, window
 from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement, MeasurementCertificate
+from mdcsrn.kspace.operator import Certificate, LinearOperator
 from mdcsrn.kspace.windows import Window, WindowParameter, find_window, register_window, window_names
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "AxisBand",
     "AxisMeasurement",
     "Certificate",
+    "DegradationOperator",
     "DegradationSpec",
+    "LinearOperator",
     "Measurement",
     "MeasurementCertificate",
     "Window",
