@@ -10,16 +10,13 @@ import click
 
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import by_topic
-from mdcsrn.errors import DataError, GeometryError, MdcsrnError
+from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
     from mdcsrn.evaluation import Row
-    from mdcsrn.io import Volume
     from mdcsrn.kspace import DegradationSpec
-
-AFFINE_TOLERANCE = 1e-3  # share of a voxel by which two grids may differ at the far corner
 
 _path = click.Path(path_type=Path)
 
@@ -112,7 +109,7 @@ def score(
     import torch
 
     from mdcsrn.evaluation import compare
-    from mdcsrn.io import read_volume
+    from mdcsrn.io import check_same_grid, read_volume
 
     prediction, reference = read_volume(predicted), read_volume(truth)
     check_same_grid(prediction, reference, predicted, truth)
@@ -123,31 +120,6 @@ def score(
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
     return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy)
-
-
-def check_same_grid(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
-    """Refuse two volumes whose voxels do not lie at the same places, within 1e-3 voxel.
-
-    Raises:
-        GeometryError: shapes or affines differ; both files are named.
-    """
-    import numpy as np
-
-    if volume.shape != reference.shape:
-        raise GeometryError(
-            f"{path} and {reference_path} differ in shape", got=volume.shape, allowed=reference.shape,
-            remedy="bring both to one grid first",
-        )  # fmt: skip
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in reference.shape])).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(corners.shape[1])])
-    # Corners of this volume in the reference's voxel indices.
-    there = np.linalg.solve(reference.affine, volume.affine @ corners)
-    apart = float(np.abs(there - corners).max())
-    if apart > AFFINE_TOLERANCE:
-        raise GeometryError(
-            f"{path} and {reference_path} have different affines", got=f"corners up to {apart:.3g} voxels apart",
-            allowed=f"{AFFINE_TOLERANCE:g} voxel", remedy="bring both to one grid first",
-        )  # fmt: skip
 
 
 def _volumes_in(folder: Path) -> dict[str, Path]:

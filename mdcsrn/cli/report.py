@@ -171,8 +171,7 @@ def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[
 
 def _on_grid(path: Path, truth: Volume, reference: Path, constant: bool = False) -> Volume:
     """Read a volume that must have the reference's grid."""
-    from mdcsrn.cli.evaluate import check_same_grid
-    from mdcsrn.io import read_volume
+    from mdcsrn.io import check_same_grid, read_volume
 
     volume = read_volume(path, allow_constant=constant)
     check_same_grid(volume, truth, path, reference)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdcsrn.data.band import AxisBand, crop_to_band, detect_band
+import torch
+
+from mdcsrn.data.band import crop_to_band
 from mdcsrn.data.label_maps import label_by_content
 from mdcsrn.io import read_volume, write_volume
 from mdcsrn.io.image_type import QUANTITATIVE, REFUSED
 from mdcsrn.io.sidecar import scan_facts
+from mdcsrn.kspace import AxisBand, detect_band
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
     label = kind if kind in (*REFUSED, QUANTITATIVE) else label_by_content(volume.array)
     if label is not None or not check_band:
         return ImageFacts(volume.shape, volume.spacing, None, volume.warnings, label=label)
-    bands = detect_band(volume.array)
+    bands = detect_band(torch.from_numpy(volume.array))
     cropped = None
     if crop is not None and any(band.empty for band in bands):
         cropped = write_volume(crop_to_band(volume, bands), crop)

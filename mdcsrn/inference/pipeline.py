@@ -30,7 +30,7 @@ from mdcsrn.inference.running.runner import VolumeRunner, runner_for
 from mdcsrn.inference.uncertainty import ensemble, invention, symmetries
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
-from mdcsrn.kspace.measurement import MeasurementCertificate
+from mdcsrn.kspace import Certificate
 from mdcsrn.notices import Notice, refuse
 
 
@@ -53,8 +53,8 @@ class Prediction:
     volume: Volume
     low: Volume
     plan: Plan
-    certificate: MeasurementCertificate | None
-    raw_certificate: MeasurementCertificate | None
+    certificate: Certificate | None
+    raw_certificate: Certificate | None
     notices: tuple[Notice, ...]
     maps: dict[str, Volume]
     timings: dict[str, float]

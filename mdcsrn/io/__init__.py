@@ -2,12 +2,13 @@
 
 from mdcsrn.io.names import is_nifti_name, is_standard_name, nifti_stem
 from mdcsrn.io.nifti import read_header, read_volume, write_volume
-from mdcsrn.io.volume import Header, Volume, check_affine, voxel_spacing
+from mdcsrn.io.volume import Header, Volume, check_affine, check_same_grid, voxel_spacing
 
 __all__ = [
     "Header",
     "Volume",
     "check_affine",
+    "check_same_grid",
     "is_nifti_name",
     "is_standard_name",
     "nifti_stem",

@@ -12,7 +12,10 @@ import numpy as np
 from nibabel.quaternions import mat2quat, quat2mat
 from numpy.typing import NDArray
 
-# Two transforms disagree when a corner of the volume moves by more than this share of a voxel.
+from mdcsrn.io.geometry import corners_apart_mm
+
+# A header's two transforms disagree when a corner of the volume moves by more than this share of a voxel: far more
+# than CORNER_TOLERANCE_VOXELS, since a qform cannot hold every sform exactly.
 FORM_TOLERANCE = 0.1
 # |b, c, d|^2 of a quaternion may exceed 1 by rounding (of float32, or of a text with six digits): half a turn. What
 # exceeds it further is no rotation.
@@ -113,15 +116,9 @@ def qform_of(header: Any, zooms: NDArray[np.float64]) -> tuple[NDArray[np.float6
     return affine, square > 1 + QUATERNION_ROUNDING
 
 
-def apart(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """Largest distance along a world axis, in millimetres, between the corners of a grid under two affines."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
-    return float(np.abs((one - other)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])).max())
-
-
 def agree(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
     """True where no corner of the grid moves by more than a tenth of a voxel."""
-    return apart(one, other, shape) <= FORM_TOLERANCE * float(np.abs(one[:3, :3]).max())
+    return corners_apart_mm(one, other, shape) <= FORM_TOLERANCE * float(np.abs(one[:3, :3]).max())
 
 
 def put_forms(header: Any, affine: NDArray[np.float64], forms: Forms | None) -> None:

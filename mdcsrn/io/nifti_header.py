@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, GeometryError
-from mdcsrn.io.forms import Forms, agree, apart, qform_of, sform_of
+from mdcsrn.io.forms import Forms, agree, qform_of, sform_of
+from mdcsrn.io.geometry import corners_apart_mm
 from mdcsrn.io.volume import Header, check_affine
 
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
@@ -171,7 +172,7 @@ def _place(header: Any, shape: tuple[int, ...], source: Path) -> tuple[NDArray[n
     if "qform" in found and odd_quaternion:
         warnings.append("the quaternion of the qform is longer than that of a rotation: it is shortened")
     if "sform" in found and "qform" in found and not agree(found["sform"], found["qform"], shape):
-        largest = apart(found["sform"], found["qform"], shape)
+        largest = corners_apart_mm(found["sform"], found["qform"], shape)
         warnings.append(f"sform and qform disagree by up to {largest:.3g} mm; the sform is used")
     if "sform" not in found and odd_zooms:
         warnings.append(odd_zooms)

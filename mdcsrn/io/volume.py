@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError, GeometryError
 from mdcsrn.io.forms import Forms
+from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart, has_independent_axes
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
 FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
-SMALLEST_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +158,35 @@ def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
             allowed=f"within {FARTHEST:g} mm",
             remedy="repair its header",
         )
-    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < SMALLEST_SINE:
+    if not has_independent_axes(matrix):
         raise GeometryError(
             f"{name} has a singular affine: two axes point the same way",
             got=matrix[:3, :3].tolist(),
             remedy="repair its header",
         )
     return matrix
+
+
+def check_same_grid(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
+    """Refuse two volumes whose voxels do not lie at the same places: no corner may be off by more than 1e-3 voxel.
+
+    Args:
+        volume: is compared.
+        reference: with it; the distance is in its voxels.
+        path: of the first, for the error.
+        reference_path: of the second.
+
+    Raises:
+        GeometryError: shapes or affines differ; both files are named.
+    """
+    if volume.shape != reference.shape:
+        raise GeometryError(
+            f"{path} and {reference_path} differ in shape", got=volume.shape, allowed=reference.shape,
+            remedy="bring both to one grid first",
+        )  # fmt: skip
+    apart = corners_apart(reference.affine, volume.affine, reference.shape)
+    if apart > CORNER_TOLERANCE_VOXELS:
+        raise GeometryError(
+            f"{path} and {reference_path} have different affines", got=f"corners up to {apart:.3g} voxels apart",
+            allowed=f"{CORNER_TOLERANCE_VOXELS:g} voxel", remedy="bring both to one grid first",
+        )  # fmt: skip

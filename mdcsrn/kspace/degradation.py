@@ -1,4 +1,4 @@
-"""The scan that was not long enough: one frozen specification makes training pairs, test sets and consistency."""
+"""Simulate a shorter scan. One frozen `DegradationSpec` defines training pairs, test sets and data consistency."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mdcsrn.errors import ConfigError
 from mdcsrn.files import read_mapping
 from mdcsrn.kspace.fourier import fft, frequencies, ifft, resample_grid
 from mdcsrn.kspace.intensity import intensity_scale
-from mdcsrn.kspace.lowpass import acquired_shape, check_window, low_pass, window
+from mdcsrn.kspace.lowpass import acquired_shape, low_pass, window
+from mdcsrn.kspace.windows import check_window
 
 GRIDS = ("reference", "acquired")
 
@@ -28,7 +29,8 @@ class DegradationSpec:
 
     Attributes:
         reduction: how many times fewer frequencies are kept, per axis (D, H, W), real, >= 1; 1 leaves an axis alone.
-        window: ``box``, ``ellipsoid``, ``tukey``, ``hamming`` or ``gaussian`` (see :func:`mdcsrn.kspace.window`).
+        window: a registered window: ``box``, ``ellipsoid``, ``tukey``, ``hamming``, ``gaussian`` or one that was added
+            (see :func:`mdcsrn.kspace.window`).
         window_parameter: of Tukey (tapered share) or Gaussian (sigma in units of the band edge); None: its default.
         noise: standard deviation of the real and of the imaginary part of the k-space noise, as a fraction of the
             volume's 99.9th percentile (orthonormal transform: the same figure in the image). The result is then a

@@ -9,17 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mdcsrn.errors import ConfigError
 from mdcsrn.kspace.fourier import VOLUME_DIMS, fft, frequencies, ifft
-
-WINDOWS: dict[str, tuple[float | None, float | None, float | None]] = {
-    # name: (default parameter, smallest, largest); None: the window takes none
-    "box": (None, None, None),
-    "ellipsoid": (None, None, None),
-    "tukey": (0.5, 0.0, 1.0),
-    "hamming": (None, None, None),
-    "gaussian": (0.5, 0.1, 10.0),
-}
+from mdcsrn.kspace.windows import check_window, find_window
 
 # '|k| < n / (2 r), strictly' must hold for factors as they are typed: 126 / (2 * 1.4) is 45, but 45 * 2.8 / 126 rounds
 # to just below 1. What lies within 1e-9 of the edge counts as on it.
@@ -35,26 +26,11 @@ class LowPass(Protocol):
 
     @property
     def window(self) -> str:
-        """One of :data:`WINDOWS`."""
+        """Name of a registered window (:func:`mdcsrn.kspace.window_names`)."""
 
     @property
     def window_parameter(self) -> float | None:
         """Tukey: tapered share of the band, 0..1. Gaussian: standard deviation in units of the band edge."""
-
-
-def check_window(kind: str, parameter: float | None) -> float | None:
-    """Return the parameter in force for a window (its default where None is given), or raise ConfigError."""
-    if kind not in WINDOWS:
-        raise ConfigError("unknown k-space window", got=kind, allowed=", ".join(WINDOWS))
-    default, low, high = WINDOWS[kind]
-    if default is None or low is None or high is None:
-        if parameter is not None:
-            raise ConfigError(f"the window '{kind}' takes no parameter", got=parameter, remedy="leave it out")
-        return None
-    value = default if parameter is None else float(parameter)
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"parameter of the window '{kind}' out of range", got=parameter, allowed=f"{low} to {high}")
-    return value
 
 
 def reduced_dims(reduction: Sequence[float]) -> tuple[int, ...]:
@@ -83,7 +59,7 @@ def passband(shape: Sequence[int], low: LowPass, device: torch.device | str | No
     """Frequencies that the scan measures: integer |k| < n / (2 r), strictly, on every axis with r > 1.
 
     Strictness drops the unpaired sample of an even n / r (320 at r = 2 keeps 159), so a real image stays real. The
-    ellipsoid asks for sum (k / (n / (2 r)))^2 < 1 over the reduced axes.
+    radial window asks for sum (k / (n / (2 r)))^2 < 1 over the reduced axes (an ellipsoid).
 
     Args:
         shape: (D, H, W) of the reference grid.
@@ -94,7 +70,7 @@ def passband(shape: Sequence[int], low: LowPass, device: torch.device | str | No
         Boolean mask in centred order, broadcastable to (D, H, W) (axes with r = 1 have size 1).
     """
     edges = _edge_distances(shape, low.reduction, device)
-    if low.window == "ellipsoid" and edges:
+    if find_window(low.window).radial and edges:
         return _sum_of_squares(edges) < EDGE
     mask = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
     for distance in edges:
@@ -106,17 +82,25 @@ def window(shape: Sequence[int], low: LowPass, device: torch.device | str | None
     """Weights of the low-pass: the passband times its apodisation, 1 at the zero frequency.
 
     With u = |k| / (n / (2 r)) on each reduced axis: Tukey is 1 up to u = 1 - p and falls as a cosine to 0 at u = 1;
-    Hamming is 0.54 + 0.46 cos(pi u); Gaussian is exp(-u^2 / (2 p^2)). The product over the axes is taken.
+    Hamming is 0.54 + 0.46 cos(pi u); Gaussian is exp(-u^2 / (2 p^2)). The product over the axes is taken; a radial
+    window takes its profile at the radius, the root of the sum of u^2.
+
+    Args:
+        shape: (D, H, W) of the reference grid.
+        low: reduction and window.
+        device: where the weights are made.
 
     Returns:
         Weights in [0, 1], float64, centred order, broadcastable to (D, H, W).
     """
     parameter = check_window(low.window, low.window_parameter)
     weights = passband(shape, low, device).to(torch.float64)
-    if low.window in ("box", "ellipsoid"):
+    entry = find_window(low.window)
+    edges = _edge_distances(shape, low.reduction, device)
+    if entry.profile is None or not edges:
         return weights
-    for distance in _edge_distances(shape, low.reduction, device):
-        weights = weights * _taper(low.window, distance.clamp(max=1), parameter)
+    for distance in [_sum_of_squares(edges).sqrt()] if entry.radial else edges:
+        weights = weights * entry.profile(distance.clamp(max=1), parameter)
     return weights
 
 
@@ -157,14 +141,3 @@ def _sum_of_squares(edges: Sequence[Tensor]) -> Tensor:
     for distance in edges[1:]:
         total = total + distance**2
     return total
-
-
-def _taper(kind: str, distance: Tensor, parameter: float | None) -> Tensor:
-    if kind == "hamming":
-        return 0.54 + 0.46 * torch.cos(math.pi * distance)
-    assert parameter is not None  # check_window gave the default
-    if kind == "gaussian":
-        return torch.exp(-(distance**2) / (2 * parameter**2))
-    if parameter == 0:
-        return torch.ones_like(distance)
-    return 0.5 * (1 + torch.cos(math.pi * ((distance - (1 - parameter)) / parameter).clamp(0, 1)))

@@ -1,4 +1,4 @@
-"""What a scan measured of the finer image that is looked for, axis by axis: the centre of k-space, or thick slices.
+"""Model what a scan measured of a finer image, axis by axis: the centre of k-space, or thick slices.
 
 The operator A is separable: one small matrix per axis, so that A, its pseudo-inverse and the projection are products
 of real matrices. On a "fourier" axis A is the centred k-space crop of :func:`mdcsrn.kspace.resample_grid` and its
@@ -19,12 +19,15 @@ from torch import Tensor
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.kspace.fourier import resample_grid
+from mdcsrn.kspace.operator import Certificate
 
 SLICE_PROFILES = ("box", "gaussian")
 KINDS = ("fourier", *SLICE_PROFILES)
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
 RCOND = 1e-6  # singular values below this share of the largest count as zero: nothing was measured there
 SLAB = 32  # planes that are held in float64 at a time
+
+MeasurementCertificate = Certificate  # its name before the operators shared one
 
 
 @dataclass(frozen=True)
@@ -72,29 +75,6 @@ class AxisMeasurement:
             return 1.0
         values = torch.linalg.svdvals(axis_matrix(self))
         return float(values[0] / values[-1]) if values[-1] > 0 else math.inf
-
-
-@dataclass(frozen=True)
-class MeasurementCertificate:
-    """How far a result agrees with what was measured.
-
-    Attributes:
-        relative_error: ||A x - y|| / ||y||, sums in float64; the absolute error where the measurement is all zero.
-        bound_share: measured samples over samples of the result.
-        result_shape: (D, H, W) of the result.
-        measured_shape: (D, H, W) of the measurement.
-        kinds: of the three axes.
-    """
-
-    relative_error: float
-    bound_share: float
-    result_shape: tuple[int, int, int]
-    measured_shape: tuple[int, int, int]
-    kinds: tuple[str, str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a sidecar file."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -158,7 +138,7 @@ class Measurement:
         missing = measured.to(result.dtype) - self.forward(result)
         return self.pseudo_inverse(missing).add_(result)
 
-    def certify(self, result: Tensor, measured: Tensor) -> MeasurementCertificate:
+    def certify(self, result: Tensor, measured: Tensor) -> Certificate:
         """Measure the agreement in float64, a few planes at a time; arguments and errors as for :meth:`project`."""
         _require(result, self.result_shape, "result")
         _require(measured, self.measured_shape, "measurement")
@@ -178,7 +158,9 @@ class Measurement:
             norm += float(y.square().sum())
         error = math.sqrt(squared / norm) if norm > 0 else math.sqrt(squared)
         share = math.prod(self.measured_shape) / math.prod(self.result_shape)
-        return MeasurementCertificate(error, share, self.result_shape, self.measured_shape, self.kinds)
+        return Certificate(
+            error, share, result_shape=self.result_shape, measured_shape=self.measured_shape, kinds=self.kinds
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

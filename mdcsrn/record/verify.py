@@ -17,6 +17,7 @@ from mdcsrn.fetched import check_fetched, unfetched
 from mdcsrn.files import sha256
 from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.io import read_volume
+from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart
 from mdcsrn.kspace.fourier import grid_affine
 from mdcsrn.record.sidecar import SEAL, further_files, read_sidecar, seal, series_change, sidecar_path
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mdcsrn.io.scan import Scan
     from mdcsrn.io.volume import Volume
 
-APART = 1e-3  # voxels by which a corner may be off
 FLOAT_BOUND = 1e-5  # consistency of a float result
 REPEAT = 1e-6  # two computations of a relative error (float32 sums) agree to this, or to a hundredth of it
 
@@ -151,7 +151,7 @@ def _header(volume: Volume, record: Mapping[str, Any]) -> Check:
         apart = _apart(volume, np.array(record.get("affine"), dtype=np.float64))
     except (TypeError, ValueError):
         apart = math.inf
-    if not apart <= APART:
+    if not apart <= CORNER_TOLERANCE_VOXELS:
         wrong.append(f"affine off by {apart:.2g} voxels")
     return Check("header", not wrong, "; ".join(wrong) or "shape, type and affine are those of the record")
 
@@ -202,7 +202,7 @@ def _geometry(volume: Volume | None, scan: Scan | None, plan: Plan) -> Check:
     start[:3, 3] -= start[:3, :3] @ np.array([before for before, _ in plan.padding], dtype=np.float64)
     expected = grid_affine(torch.from_numpy(start), padded, volume.shape).numpy()
     apart = _apart(volume, expected)
-    fine = apart <= APART and volume.shape == plan.shape
+    fine = apart <= CORNER_TOLERANCE_VOXELS and volume.shape == plan.shape
     return Check("geometry", fine, f"corners lie within {apart:.1g} voxels of where the source puts them")
 
 
@@ -250,10 +250,3 @@ def _apart(volume: Volume, expected: NDArray[np.float64]) -> float:
         expected = expected.copy()
         expected[:3, 3] = volume.affine[:3, 3]
     return corners_apart(volume.affine, expected, volume.shape)
-
-
-def corners_apart(affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]) -> float:
-    """Largest distance between the corners of one grid under two affines, in voxels of the first."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(corners.shape[1])])
-    return float(np.abs(np.linalg.solve(affine, other @ corners) - corners).max())

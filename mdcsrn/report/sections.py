@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from mdcsrn.data.band import power_spectrum
+from mdcsrn.kspace.band import power_spectrum
 from mdcsrn.report import analysis, charts, pictures
 from mdcsrn.report.page import Array, Page
 from mdcsrn.report.views import PLANES, Scene, error_limit, scene_of, to_ras
@@ -136,7 +137,10 @@ def kspace_section(subject: Subject) -> Section:
     for world, direction in enumerate(DIRECTIONS):
         series = {}
         for name in volumes:
-            decibel = 10 * power_spectrum(scene.volumes[name], world)
+            array = np.ascontiguousarray(
+                scene.volumes[name], dtype=np.float32
+            )  # turned to R-A-S: a view with steps back
+            decibel = 10 * power_spectrum(torch.from_numpy(array), world).numpy()
             series[name] = (np.linspace(0, 100, len(decibel)), decibel)
         top = max(y.max() for _, y in series.values())
         series = {name: (x, np.maximum(y - top, -140)) for name, (x, y) in series.items()}

@@ -1,4 +1,4 @@
-"""The door for volumes: what cannot be a 3D image with sound geometry is refused here, with its file named."""
+"""Validate a loaded volume: one channel, three axes, finite, not constant, invertible affine. Errors name the file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.io.geometry import has_independent_axes
 from mdcsrn.transforms._volumes import affine_of, file_of, plain, rewrap, tracked
-
-SMALLEST_SINE = 1e-6  # |det| of the unit axis vectors: below this, two axes of the affine are the same direction
 
 
 class CheckVolume(Transform):
@@ -109,8 +108,7 @@ def _check_values(name: str, values: Tensor) -> None:
 def _check_affine(name: str, affine: np.ndarray | None) -> None:
     if affine is None or affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise GeometryError(f"{name} has an unusable affine", got=affine, allowed="4x4, finite")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if spacing.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / spacing)) < SMALLEST_SINE:
+    if not has_independent_axes(affine):
         raise GeometryError(f"{name} has a singular affine", got=affine.tolist(), allowed="three independent axes")
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from mdcsrn.data.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB, crop_to_band, detect_band
+from mdcsrn.data.band import crop_to_band
 from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.io import Volume, read_volume
 from mdcsrn.kspace import DegradationSpec, degrade, grid_affine, resample_grid
+from mdcsrn.kspace import detect_band as detect_band_of
+from mdcsrn.kspace.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB
 
 # (file, region, axis, acquired share): full-band scans, whole head and skull-stripped; zero-filled below.
 FULL_BAND = [
@@ -22,6 +24,10 @@ FULL_BAND = [
     ("t1w/train/ds002748-01_T1w.nii.gz", np.s_[:, :, :], 0, 0.9),
     ("t1w/train/coregqa-highres_T1w.nii.gz", np.s_[:, 30:-20, 20:], 0, 0.5),
 ]
+
+
+def detect_band(array: np.ndarray):
+    return detect_band_of(torch.from_numpy(array))
 
 
 def _rounded_to(values: np.ndarray, top: float) -> np.ndarray:

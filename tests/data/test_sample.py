@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from mdcsrn.data import sample
-from mdcsrn.data.band import detect_band
 from mdcsrn.data.datalist import load_datalist
 from mdcsrn.errors import ConfigError, DataError, MissingDependencyError, OutputError
 from mdcsrn.io import read_volume
+from mdcsrn.kspace import detect_band
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_three_subjects_are_one_of_each(cohort: Path) -> None:
         assert volume.spacing == pytest.approx((2, 2, 2))
         assert volume.array.min() >= 0
         assert all(low <= n <= high for n, (low, high) in zip(volume.shape, sample.SIZES, strict=True))
-        assert not any(band.empty for band in detect_band(volume.array))
+        assert not any(band.empty for band in detect_band(torch.from_numpy(volume.array)))
 
 
 def test_eight_subjects_split_six_one_one() -> None:

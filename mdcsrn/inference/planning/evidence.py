@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mdcsrn.data.band import AxisBand
 from mdcsrn.io.acquisition import ScanFacts
+from mdcsrn.kspace.band import AxisBand
 
 FULL = 0.95  # share from which an axis counts as acquired in full, as where an edge is looked for
 NEAR = 0.03  # of the axis: how near the measured edge must be to the one that is said

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdcsrn.data.band import AxisBand
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.io.volume import voxel_spacing
+from mdcsrn.kspace.band import AxisBand
 from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
 from mdcsrn.notices import Notice
 

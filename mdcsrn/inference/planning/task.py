@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from mdcsrn.data.band import SMALLEST_AXIS, AxisBand, detect_band
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.planning.evidence import agreement, expected_samples
 from mdcsrn.inference.planning.plan import Pairs, Plan
 from mdcsrn.inference.planning.slice_axis import SliceAxis, find_slice_axis
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
+from mdcsrn.kspace.band import SMALLEST_AXIS, AxisBand, detect_band
 from mdcsrn.kspace.fourier import grid_affine
 from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement
 from mdcsrn.notices import Notice
@@ -86,7 +86,7 @@ class _Axis:
 def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
     """Decide what is done to a volume.
 
-    An axis's outer band counts as measured unless :func:`mdcsrn.data.band.detect_band` finds it empty; an empty one
+    An axis's outer band counts as measured unless :func:`mdcsrn.kspace.detect_band` finds it empty; an empty one
     is left out of the measurement in every task. Slices of a 2D scan are not band-limited, so their axis is not
     judged.
 
@@ -104,7 +104,7 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
     """
     slices = find_slice_axis(volume.spacing, facts, asked=task.slice_profile in SLICE_PROFILES)
     expected = expected_samples(facts, volume.shape)
-    bands = detect_band(volume.array, expected)
+    bands = detect_band(torch.from_numpy(volume.array), expected)
     if slices.axis is not None:
         n = volume.shape[slices.axis]
         listed = [AxisBand(1.0, n, 0, 0, 0, False) if i == slices.axis else b for i, b in enumerate(bands)]

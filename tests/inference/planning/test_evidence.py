@@ -9,14 +9,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from mdcsrn.data.band import detect_band
 from mdcsrn.inference.planning.evidence import expected_samples
 from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.io import Volume
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.sidecar import scan_facts
+from mdcsrn.kspace import detect_band
 
 SHAPE = (24, 64, 96)
 SIEMENS = {"MRAcquisitionType": "3D", "Interpolation2D": True, "PhaseEncodingDirection": "j-", "ReconMatrixPE": 64}
@@ -74,7 +75,7 @@ def test_evidence_and_an_edge_in_its_place_make_an_empty_band(
     head: np.ndarray, numpy_low_pass: Callable, tmp_path: Path
 ) -> None:
     volume = interpolated(head, numpy_low_pass, 2, 60)
-    assert not detect_band(volume.array)[1].empty  # too low an edge for a short axis by itself
+    assert not detect_band(torch.from_numpy(volume.array))[1].empty  # too low an edge for a short axis by itself
     plan = make_plan(volume, facts_of(tmp_path, AcquisitionMatrixPE=32, **SIEMENS), Task())
     assert plan.bands[1].empty
     assert abs(plan.bands[1].samples - 32) <= 2
@@ -111,12 +112,12 @@ def test_no_real_scan_gains_an_edge_from_a_false_sidecar(shared_data: Path, tmp_
     false = judged = 0
     for path in sorted((shared_data / "t1w" / "train").glob("*.nii.gz"))[::5]:
         array = read_volume(path).array
-        if any(band.empty for band in detect_band(array)):
+        if any(band.empty for band in detect_band(torch.from_numpy(array))):
             continue
         for axis, n in enumerate(array.shape):
             piece = np.take(array, range(n // 2 - 32, n // 2 + 32), axis)
             said = [32 if other == axis else None for other in range(3)]
             judged += 1
-            false += detect_band(piece, said)[axis].empty
+            false += detect_band(torch.from_numpy(piece), said)[axis].empty
     assert judged >= 12
     assert false == 0
