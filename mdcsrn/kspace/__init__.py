@@ -1,4 +1,4 @@
-"""k-space: the centred Fourier transform, low-pass windows, degradation and data consistency (torch alone)."""
+"""Model the scan in k-space: Fourier transform, windows, degradation, measurement and consistency (torch alone)."""
 
 from mdcsrn.kspace.band import AxisBand, detect_band, power_spectrum
 from mdcsrn.kspace.consistency import DegradationOperator, certify, project

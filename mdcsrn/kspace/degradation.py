@@ -39,6 +39,15 @@ class DegradationSpec:
             A seeded smooth phase is put on the image first, the magnitude is returned, consistency is then off.
         grid: ``reference`` (zero-filled to the input's grid) or ``acquired``.
         seed: of the noise and of the phase map.
+
+    Raises:
+        ConfigError: a value is out of range.
+
+    >>> spec = DegradationSpec(reduction=(1, 2, 2), window="tukey")
+    >>> spec.window_parameter, spec.is_linear
+    (0.5, True)
+    >>> DegradationSpec.from_dict(spec.to_dict()) == spec
+    True
     """
 
     reduction: tuple[float, float, float] = (1.0, 2.0, 2.0)
@@ -93,7 +102,11 @@ class DegradationSpec:
 
 
 def as_spec(value: DegradationSpec | Mapping[str, Any]) -> DegradationSpec:
-    """Accept a specification or its plain values."""
+    """Accept a specification or its plain values.
+
+    >>> as_spec({"reduction": [1, 2, 2], "noise": 0.01}).noise
+    0.01
+    """
     return value if isinstance(value, DegradationSpec) else DegradationSpec.from_dict(value)
 
 
@@ -102,6 +115,13 @@ def load_spec(path: str | os.PathLike[str]) -> DegradationSpec:
 
     Raises:
         ConfigError: the file is missing or unreadable, has no such key, or a value is out of range.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "half.yaml")
+    ...     _ = path.write_text("degradation: {reduction: [1, 2, 2], window: hamming}")
+    ...     load_spec(path).window
+    'hamming'
     """
     content = read_mapping(path)
     if not isinstance(content.get("degradation"), dict):
@@ -119,6 +139,12 @@ def degrade(volume: Tensor, spec: DegradationSpec) -> Tensor:
     Returns:
         Image in the input's unit, same dtype, on the reference grid or on the acquired one
         (:func:`mdcsrn.kspace.acquired_shape`; its mean is kept). Signed where ``spec.is_linear``, else a magnitude.
+
+    >>> volume = torch.rand(8, 16, 16)
+    >>> tuple(degrade(volume, DegradationSpec((1, 2, 2))).shape)
+    (8, 16, 16)
+    >>> tuple(degrade(volume, DegradationSpec((1, 2, 2), grid="acquired")).shape)
+    (8, 8, 8)
     """
     shape = tuple(volume.shape[-3:])
     image = low_pass(volume, spec) if spec.is_linear else _degrade_complex(volume, spec)

@@ -1,4 +1,4 @@
-"""The centred orthonormal Fourier transform between image and k-space, and changes of the sampling grid through it."""
+"""Transform between image and k-space (centred, orthonormal), and change the sampling grid through k-space."""
 
 from __future__ import annotations
 
@@ -22,19 +22,39 @@ def fft(x: Tensor, dims: Sequence[int] = VOLUME_DIMS) -> Tensor:
 
     Returns:
         k-space, complex, same shape; the zero frequency is at index n // 2 (see :func:`frequencies`).
+
+    >>> spectrum = fft(torch.ones(4, 4, 4))
+    >>> float(spectrum[2, 2, 2].real), float(spectrum.abs().sum())
+    (8.0, 8.0)
     """
     dims = tuple(dims)
     return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=dims), dim=dims, norm="ortho"), dim=dims)
 
 
 def ifft(k: Tensor, dims: Sequence[int] = VOLUME_DIMS) -> Tensor:
-    """k-space to image: the inverse, and the adjoint, of :func:`fft`."""
+    """k-space to image: the inverse, and the adjoint, of :func:`fft`.
+
+    Args:
+        k: k-space, shape (..., D, H, W), the zero frequency at index n // 2 of each transformed axis.
+        dims: axes to transform.
+
+    Returns:
+        Image, complex, same shape.
+
+    >>> image = torch.rand(4, 5, 6)
+    >>> torch.allclose(ifft(fft(image)).real, image, atol=1e-6)
+    True
+    """
     dims = tuple(dims)
     return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(k, dim=dims), dim=dims, norm="ortho"), dim=dims)
 
 
 def frequencies(n: int, device: torch.device | str | None = None) -> Tensor:
-    """Integer frequencies of the centred grid, cycles per field of view: -(n // 2) ... (n - 1) // 2, shape (n,)."""
+    """Integer frequencies of the centred grid, cycles per field of view: -(n // 2) ... (n - 1) // 2, shape (n,).
+
+    >>> frequencies(5).tolist(), frequencies(4).tolist()
+    ([-2, -1, 0, 1, 2], [-2, -1, 0, 1])
+    """
     return torch.arange(n, device=device) - n // 2
 
 
@@ -53,6 +73,17 @@ def resample_grid(volume: Tensor, shape: Sequence[int]) -> Tensor:
 
     Returns:
         Image of shape (..., *shape), same dtype.
+
+    Raises:
+        GeometryError: `shape` is not three sizes of at least 1.
+        ConfigError: the volume is of whole numbers.
+
+    >>> image = torch.rand(4, 6, 8, dtype=torch.float64)
+    >>> fine = resample_grid(image, (4, 12, 16))
+    >>> tuple(fine.shape), torch.allclose(fine.mean(), image.mean())
+    ((4, 12, 16), True)
+    >>> torch.allclose(resample_grid(fine, (4, 6, 8)), image)
+    True
     """
     return _change_grid(volume, shape, fold=1.0, split=0.5)
 
@@ -62,6 +93,18 @@ def resample_grid_adjoint(volume: Tensor, shape: Sequence[int]) -> Tensor:
 
     Satisfies <resample_grid(x, m), y> = <x, resample_grid_adjoint(y, n)> in the plain inner product; with `scale` the
     ratio of voxel counts, it differs from the inverse grid change only by that factor and at Nyquist samples.
+
+    Args:
+        volume: on the new grid, real or complex, shape (..., D, H, W).
+        shape: the old (D, H, W).
+
+    Returns:
+        Volume of shape (..., *shape), same dtype.
+
+    >>> x, y = torch.rand(4, 4, 6, dtype=torch.float64), torch.rand(4, 4, 9, dtype=torch.float64)
+    >>> left = (resample_grid(x, (4, 4, 9)) * y).sum()
+    >>> torch.allclose(left, (x * resample_grid_adjoint(y, (4, 4, 6))).sum())
+    True
     """
     old = math.prod(volume.shape[-3:])
     new = math.prod(int(m) for m in shape)
@@ -117,6 +160,9 @@ def grid_affine(affine: Tensor, old_shape: Sequence[int], new_shape: Sequence[in
 
     Returns:
         Affine of the new grid, shape (4, 4), same dtype.
+
+    >>> grid_affine(torch.eye(4, dtype=torch.float64), (9, 9, 9), (9, 9, 18))[2].tolist()  # half the voxel size
+    [0.0, 0.0, 0.5, -0.5]
     """
     affine = torch.as_tensor(affine)
     to_old = torch.eye(4, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Low-pass windows over k-space: which frequencies a short scan measures, and with which weight."""
+"""Low-pass a volume as a short scan does: which frequencies it measures, and with which weight."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ def acquired_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[in
 
     Returns:
         (D, H, W) of the acquired grid; an axis with reduction 1 keeps its size.
+
+    >>> acquired_shape((256, 320, 320), (1, 2, 2))
+    (256, 160, 160)
     """
     sizes = []
     for n, r in zip(shape, reduction, strict=True):
@@ -68,6 +71,10 @@ def passband(shape: Sequence[int], low: LowPass, device: torch.device | str | No
 
     Returns:
         Boolean mask in centred order, broadcastable to (D, H, W) (axes with r = 1 have size 1).
+
+    >>> from mdcsrn.kspace import DegradationSpec
+    >>> passband((4, 4, 8), DegradationSpec((1, 1, 2))).flatten().int().tolist()  # |k| < 2
+    [0, 0, 0, 1, 1, 1, 0, 0]
     """
     edges = _edge_distances(shape, low.reduction, device)
     if find_window(low.window).radial and edges:
@@ -92,6 +99,14 @@ def window(shape: Sequence[int], low: LowPass, device: torch.device | str | None
 
     Returns:
         Weights in [0, 1], float64, centred order, broadcastable to (D, H, W).
+
+    Raises:
+        ConfigError: the window is unknown, or its parameter out of range.
+
+    >>> from mdcsrn.kspace import DegradationSpec
+    >>> weights = window((4, 4, 8), DegradationSpec((1, 1, 2), "hamming")).flatten()
+    >>> [round(w, 2) for w in weights.tolist()]
+    [0.0, 0.0, 0.0, 0.54, 1.0, 0.54, 0.0, 0.0]
     """
     parameter = check_window(low.window, low.window_parameter)
     weights = passband(shape, low, device).to(torch.float64)
@@ -113,6 +128,13 @@ def low_pass(volume: Tensor, low: LowPass) -> Tensor:
 
     Returns:
         Same shape and dtype.
+
+    >>> from mdcsrn.kspace import DegradationSpec
+    >>> wave = torch.cos(2 * torch.pi * 3 * torch.arange(16) / 16).expand(1, 1, 16)
+    >>> passed = low_pass(wave, DegradationSpec((1, 1, 2)))  # 3 cycles lie below 16 / (2 * 2)
+    >>> stopped = low_pass(wave, DegradationSpec((1, 1, 4)))  # and above 16 / (2 * 4)
+    >>> torch.allclose(passed, wave, atol=1e-6), float(stopped.abs().max()) < 1e-6
+    (True, True)
     """
     dims = reduced_dims(low.reduction)
     if not dims:

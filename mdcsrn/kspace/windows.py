@@ -1,4 +1,4 @@
-"""Registry of k-space windows: the shape of the measured region and the weights inside it, one entry a window.
+"""Register k-space windows: the shape of the measured region and the weights inside it, one entry a window.
 
 A window that is registered here can be named in every degradation, and every property test runs on it.
 """
