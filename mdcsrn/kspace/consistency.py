@@ -45,7 +45,8 @@ class DegradationOperator:
     def __post_init__(self) -> None:
         if self.spec.has_partial_fourier:
             raise ConfigError(
-                "consistency is off with partial Fourier: a magnitude image does not hold the k-space that was measured",
+                "consistency is off with partial Fourier: a magnitude image does not hold the k-space that was "
+                "measured",
                 got=self.spec.partial_fourier,
                 remedy="switch consistency off for this degradation",
             )
