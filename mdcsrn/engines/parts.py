@@ -70,18 +70,21 @@ class Part:
 
 
 def place(network: nn.Module, device: str | torch.device, memory_format: torch.memory_format) -> None:
-    """Move a network to the device and its 3D convolutions to the memory format, with rank 0's values everywhere.
+    """Move a network to the device and its convolutions to the memory format, with rank 0's values everywhere.
 
     In place: optimisers keep their parameters.
 
     Args:
         network: any network.
         device: where to train.
-        memory_format: layout of five-axis weights.
+        memory_format: layout of the weights of 3D convolutions; those of 2D ones get its counterpart.
     """
     network.to(device)
-    for weight in network.parameters():
-        if weight.ndim == 5:  # Module.to(memory_format) refuses the 4-axis LayerNorm of two critics
-            # not contiguous(): it leaves one input channel as it is, and the activations follow conv0's strides
-            weight.data = weight.data.to(memory_format=memory_format)
+    flat = torch.channels_last if memory_format is torch.channels_last_3d else memory_format
+    formats = {nn.Conv3d: memory_format, nn.Conv2d: flat}
+    for module in network.modules():  # Module.to(memory_format) refuses the 4-axis LayerNorm of two critics
+        for kind, layout in formats.items():
+            if isinstance(module, kind):
+                # not contiguous(): it leaves one input channel as it is, and activations follow the strides of conv0
+                module.weight.data = module.weight.data.to(memory_format=layout)
     distributed.broadcast(network)
