@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mdcsrn.errors import DataError, GeometryError
-from mdcsrn.io.forms import Forms
+from mdcsrn.errors import DataError, GeometryError, OutputError
+from mdcsrn.io.forms import Forms, apart
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
 FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
+LARGEST_SHIFT = 1e-3  # voxels by which writing may move a corner
 SMALLEST_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
 
 
@@ -165,3 +166,24 @@ def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
             remedy="repair its header",
         )
     return matrix
+
+
+def check_kept(volume: Volume, stored: NDArray[np.float64], target: Path) -> None:
+    """Refuse to write where the file would put a corner elsewhere, by more than 1e-3 of the smallest voxel edge.
+
+    Args:
+        volume: to be written.
+        stored: affine as a reader gets it back, millimetres, RAS+, shape (4, 4).
+        target: the file, for the error.
+
+    Raises:
+        OutputError: see above; as of a position so far out that float32 is too coarse for it.
+    """
+    shift = apart(volume.affine, stored, volume.shape) / min(volume.spacing)
+    if not shift <= LARGEST_SHIFT:
+        raise OutputError(
+            f"cannot write {target}: the format does not keep the voxels' places",
+            got=f"a corner {shift:.2g} voxels off",
+            allowed=f"{LARGEST_SHIFT:g} voxel",
+            remedy="write another format",
+        )
