@@ -63,7 +63,7 @@ def from_folder(
     crop_kspace: Path | None,
     check_band: bool,
 ) -> None:
-    """List the NIfTI files below DIR, split by subject.
+    """List the images below DIR, split by subject.
 
     Who is on a scan is named by --subjects-table or --subject-pattern, else inferred from the paths (BIDS, IXI, ADNI,
     OASIS, BraTS, HCP, nnU-Net, a folder or a name for each person) and shown; names that leave a doubt are refused.

@@ -25,7 +25,7 @@ TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "l
 
 
 @click.command("evaluate", cls=by_topic(TOPICS))
-@click.option("--prediction", required=True, type=_path, help="NIfTI file, or a folder of them.")
+@click.option("--prediction", required=True, type=_path, help="Image file, or a folder of them.")
 @click.option("--reference", required=True, type=_path, help="File, or a folder with the same file names.")
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
 @click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
@@ -74,15 +74,15 @@ def command(
 
 
 def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path]], list[MdcsrnError]]:
-    """Pair files: two files as they are, two folders by file name (``.nii`` and ``.nii.gz`` are one name).
+    """Pair files: two files as they are, two folders by file name (without its suffix).
 
     Returns:
         (name, prediction, reference) of each pair, sorted; and an error for each file that has no partner.
 
     Raises:
-        DataError: a path is missing, a file meets a folder, or a folder holds no NIfTI file.
+        DataError: a path is missing, a file meets a folder, or a folder holds no image file.
     """
-    from mdcsrn.io import nifti_stem
+    from mdcsrn.io import image_stem
 
     for path in (prediction, reference):
         check_fetched(path)
@@ -91,7 +91,7 @@ def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path
     if prediction.is_dir() != reference.is_dir():
         raise DataError(f"one of {prediction} and {reference} is a folder, the other a file", allowed="two of a kind")
     if not prediction.is_dir():
-        return [(nifti_stem(prediction), prediction, reference)], []
+        return [(image_stem(prediction), prediction, reference)], []
     predictions, references = _volumes_in(prediction), _volumes_in(reference)
     alone = [
         DataError(f"{files[name]} has no partner of that name in {other}")
@@ -109,13 +109,14 @@ def score(
     import torch
 
     from mdcsrn.evaluation import compare
-    from mdcsrn.io import check_same_grid, read_volume
+    from mdcsrn.io import check_same_grid
+    from mdcsrn.io.formats import read_image
 
-    prediction, reference = read_volume(predicted), read_volume(truth)
+    prediction, reference = read_image(predicted), read_image(truth)
     check_same_grid(prediction, reference, predicted, truth)
     region = None
     if mask is not None:
-        chosen = read_volume(mask, allow_constant=True)
+        chosen = read_image(mask, allow_constant=True)
         check_same_grid(chosen, reference, mask, truth)
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
@@ -123,26 +124,26 @@ def score(
 
 
 def _volumes_in(folder: Path) -> dict[str, Path]:
-    from mdcsrn.io import is_nifti_name, nifti_stem
+    from mdcsrn.io.formats import READABLE, image_stem, is_image_name, without_partners
 
-    files = sorted(path for path in folder.iterdir() if not path.is_dir() and is_nifti_name(path))
+    files = without_partners(sorted(path for path in folder.iterdir() if not path.is_dir() and is_image_name(path)))
     if not files:
-        raise DataError(f"no NIfTI file in {folder}", allowed=".nii, .nii.gz, .nii.zst, .nii.bz2")
+        raise DataError(f"no NIfTI file in {folder}, nor one of another format", allowed=READABLE)
     named: dict[str, Path] = {}
     for path in files:
-        if nifti_stem(path) in named:
-            raise DataError(f"{named[nifti_stem(path)]} and {path.name} have one name", remedy="keep one of them")
-        named[nifti_stem(path)] = path
+        if image_stem(path) in named:
+            raise DataError(f"{named[image_stem(path)]} and {path.name} have one name", remedy="keep one of them")
+        named[image_stem(path)] = path
     return named
 
 
 def _mask_of(mask: Path | None, predicted: Path) -> Path | None:
     """The mask file, or the one of the prediction's name in a folder of masks."""
-    from mdcsrn.io import nifti_stem
+    from mdcsrn.io import image_stem
 
     if mask is None or not mask.is_dir():
         return mask
-    found = _volumes_in(mask).get(nifti_stem(predicted))
+    found = _volumes_in(mask).get(image_stem(predicted))
     if found is None:
         raise DataError(f"no mask for {predicted.name} in {mask}", allowed="the same file name")
     return found

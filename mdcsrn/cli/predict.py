@@ -18,7 +18,7 @@ from mdcsrn.jobs.options import Options
     "--output",
     type=OutputPath(),
     metavar="F",
-    help="File or folder; default: NAME_sr.nii.gz beside IN.",
+    help="File (.nii, .nii.gz, .mgz, .nrrd, .mha) or folder; default: NAME_sr.nii.gz beside IN.",
 )
 @prediction_options
 def command(source: Path, output: Path | None, options: Options) -> None:

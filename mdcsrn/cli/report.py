@@ -112,7 +112,7 @@ def evaluate(
     Raises:
         MdcsrnError: a file cannot be used, or grids differ.
     """
-    from mdcsrn.io import nifti_stem
+    from mdcsrn.io import image_stem
     from mdcsrn.io.formats import read_image
     from mdcsrn.kspace import load_spec
     from mdcsrn.report.evaluation import acquired_of, page_of_evaluation, shorten, study_of
@@ -138,7 +138,7 @@ def evaluate(
         hidden = not sys.stderr.isatty()
         with click.progressbar(length=len(angles), label="rotations", file=sys.stderr, hidden=hidden) as bar:
             rotations = study_of(truth, degradation, angles, restore, lambda: bar.update(1))
-    name = nifti_stem(prediction or reference)
+    name = image_stem(prediction or reference)
     facts = _facts(reference, prediction, degradation)
     return page_of_evaluation(name, truth, array, acquired, degradation, inside, rotations, facts)
 
@@ -171,16 +171,17 @@ def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[
 
 def _on_grid(path: Path, truth: Volume, reference: Path, constant: bool = False) -> Volume:
     """Read a volume that must have the reference's grid."""
-    from mdcsrn.io import check_same_grid, read_volume
+    from mdcsrn.io import check_same_grid
+    from mdcsrn.io.formats import read_image
 
-    volume = read_volume(path, allow_constant=constant)
+    volume = read_image(path, allow_constant=constant)
     check_same_grid(volume, truth, path, reference)
     return volume
 
 
 def _place(output: Path | None, volume: Path, ending: str) -> Path:
     """The page: the file that ``-o`` names, or NAME.html in the folder that it names, or beside the volume."""
-    from mdcsrn.io import nifti_stem
+    from mdcsrn.io import image_stem
 
-    name = f"{nifti_stem(volume)}{ending}.html"
+    name = f"{image_stem(volume)}{ending}.html"
     return volume.with_name(name) if output is None else page_file(output, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mdcsrn
 from mdcsrn.files import atomic_write_text
+from mdcsrn.io.names import is_writable_name
 from mdcsrn.targets import check_target, foreign, read_own_record
 
 LIST = "mdcsrn_crops.json"
@@ -22,12 +23,12 @@ def plan_crops(images: Sequence[Path], folder: Path, crops: Path) -> dict[Path, 
         crops: folder of the crops.
 
     Returns:
-        Scan to the place of its crop, the same path below `crops`.
+        Scan to the place of its crop, the same path below `crops`, with .nii.gz added where its format is not written.
 
     Raises:
         OutputError: a place is an input, holds a file that is not a crop of an earlier run, or has too long a name.
     """
-    places = {image: crops / image.relative_to(folder) for image in images}
+    places = {image: crops / _written(image.relative_to(folder)) for image in images}
     record = crops / LIST
     content = read_own_record(record)
     if record.exists() and content is None:
@@ -54,3 +55,7 @@ def list_crops(crops: Path, places: Iterable[Path]) -> None:
     names = sorted({*earlier, *(place.relative_to(crops).as_posix() for place in places)})
     record = {"software": f"mdcsrn {mdcsrn.__version__}", "crops": names}
     atomic_write_text(crops / LIST, json.dumps(record, indent=2) + "\n")
+
+
+def _written(path: Path) -> Path:
+    return path if is_writable_name(path) else path.with_name(f"{path.name}.nii.gz")

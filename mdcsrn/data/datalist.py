@@ -15,7 +15,7 @@ from mdcsrn.data.subjects import Named, name_subjects
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import atomic_write_text, read_text
-from mdcsrn.io import is_nifti_name
+from mdcsrn.io.formats import READABLE, is_image_name, without_partners
 
 SECTIONS = ("training", "validation", "evaluation", "test")
 
@@ -48,13 +48,13 @@ class SplitRule:
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """NIfTI files below a folder, links followed, hidden ones left out.
+    """Image files below a folder, links followed, hidden ones left out; of a pair, its header.
 
     Returns:
         Sorted paths below (and beginning with) `folder`.
 
     Raises:
-        DataError: no such folder, or it holds no NIfTI file.
+        DataError: no such folder, or it holds no image file.
     """
     root = Path(folder)
     check_fetched(root)
@@ -69,10 +69,12 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place) / name for name in names if is_nifti_name(name)]
+        found += [Path(place) / name for name in names if is_image_name(name)]
     if not found:
-        raise DataError(f"{root} holds no NIfTI file", allowed=".nii or .nii.gz, in any sub-folder")
-    return sorted(found)
+        raise DataError(
+            f"{root} holds no NIfTI file, nor one of another format", allowed=f"{READABLE}, in any sub-folder"
+        )
+    return without_partners(sorted(found))
 
 
 def build_datalist(

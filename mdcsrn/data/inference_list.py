@@ -13,7 +13,7 @@ from mdcsrn.data.datalist import find_images, load_datalist
 from mdcsrn.data.sample import sample_datalist
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
-from mdcsrn.io import Volume, nifti_stem, read_volume, write_volume
+from mdcsrn.io import Volume, image_stem, read_volume, write_volume
 from mdcsrn.kspace import DegradationSpec, degrade
 
 
@@ -23,7 +23,7 @@ def scans(
     """Scans to be restored, as a MONAI data list.
 
     Args:
-        source: a NIfTI file or a folder of them; empty: the embedded sample's test subjects, degraded.
+        source: an image file or a folder of them; empty: the embedded sample's test subjects, degraded.
         dataset_dir: where the sample is kept.
         degradation: plain values of the degradation for the sample; the grid stays the reference grid.
 
@@ -31,7 +31,7 @@ def scans(
         ``[{"image": path}, ...]``.
 
     Raises:
-        DataError: no such file or folder, a folder without NIfTI files, or two files that differ by .gz alone.
+        DataError: no such file or folder, a folder without images, or two files that differ by their suffix alone.
     """
     if not str(source):
         return [{"image": str(path)} for path in _degraded_sample(dataset_dir, degradation)]
@@ -40,7 +40,7 @@ def scans(
         return [{"image": _whole(image)} for image in _distinct(find_images(path))]
     check_fetched(path)
     if not path.is_file():
-        raise DataError(f"no such scan: {path}", remedy="give a NIfTI file, or a folder of them")
+        raise DataError(f"no such scan: {path}", remedy="give an image file, or a folder of them")
     return [{"image": _whole(path)}]
 
 
@@ -58,7 +58,7 @@ def _distinct(images: list[Path]) -> list[Path]:
     """Refuse two scans whose results would have the same name."""
     seen: dict[Path, Path] = {}
     for image in images:
-        other = seen.setdefault(image.with_name(nifti_stem(image)), image)
+        other = seen.setdefault(image.with_name(image_stem(image)), image)
         if other != image:
             raise DataError(f"{other} and {image} would give one result", remedy="rename or remove one of them")
     return images
@@ -70,7 +70,7 @@ def _degraded_sample(dataset_dir: str | os.PathLike[str], degradation: Mapping[s
     folder = Path(datalist).parent / f"degraded-{spec.sha256[:12]}"
     made = []
     for entry in load_datalist(datalist, "test"):
-        target = folder / f"{nifti_stem(entry['image'])}.nii.gz"
+        target = folder / f"{image_stem(entry['image'])}.nii.gz"
         if not target.is_file():
             volume = read_volume(entry["image"])
             low = degrade(torch.from_numpy(volume.array), spec).numpy()

@@ -9,7 +9,7 @@ import torch
 
 from mdcsrn.data.band import crop_to_band
 from mdcsrn.data.label_maps import label_by_content
-from mdcsrn.io import read_volume, write_volume
+from mdcsrn.io.formats import read_image, write_image
 from mdcsrn.io.image_type import QUANTITATIVE, REFUSED
 from mdcsrn.io.sidecar import scan_facts
 from mdcsrn.kspace import AxisBand, detect_band
@@ -64,7 +64,7 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
     """Read a scan and say what training should know of it.
 
     Args:
-        image: NIfTI file.
+        image: file of any format that is read.
         check_band: look for an empty outer band.
         crop: where to write the scan at its acquired matrix, if its band is empty.
 
@@ -72,7 +72,7 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
         DataError: the file cannot be used.
         OutputError: the crop cannot be written.
     """
-    volume = read_volume(image)
+    volume = read_image(image)
     kind = scan_facts(image)[0].image_type
     label = kind if kind in (*REFUSED, QUANTITATIVE) else label_by_content(volume.array)
     if label is not None or not check_band:
@@ -80,5 +80,5 @@ def inspect_image(image: Path, check_band: bool = True, crop: Path | None = None
     bands = detect_band(torch.from_numpy(volume.array))
     cropped = None
     if crop is not None and any(band.empty for band in bands):
-        cropped = write_volume(crop_to_band(volume, bands), crop)
+        cropped = write_image(crop_to_band(volume, bands), crop)
     return ImageFacts(volume.shape, volume.spacing, bands, volume.warnings, cropped)

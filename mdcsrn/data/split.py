@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.files import read_text
-from mdcsrn.io import nifti_stem
+from mdcsrn.io import image_stem
 
 Key = TypeVar("Key")
 
@@ -104,7 +104,7 @@ def subject_of(image: Path, regex: str | None = None) -> str:
     """
     if regex is None:
         match = BIDS_SUBJECT.search(image.as_posix())
-        return match.group(1) if match else nifti_stem(image).split("_")[0]
+        return match.group(1) if match else image_stem(image).split("_")[0]
     try:
         found = re.search(regex, image.as_posix())
     except re.error as error:

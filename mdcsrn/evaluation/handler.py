@@ -19,7 +19,7 @@ from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.evaluation.baselines import BASELINES, ZERO_FILLED, baselines
 from mdcsrn.evaluation.comparison import SR, SR_RAW, Row, compare, degradation_label
 from mdcsrn.evaluation.table import render, write_csv, write_json
-from mdcsrn.io import nifti_stem
+from mdcsrn.io import image_stem
 from mdcsrn.kspace import DegradationSpec, acquired_shape, resample_grid
 from mdcsrn.transforms import recorded_degradation
 
@@ -117,7 +117,7 @@ class ComparisonTable:
 
     def _subject(self, label: Tensor) -> str:
         path = str(getattr(label, "meta", {}).get("filename_or_obj", "")) or f"volume {len(self._sources) + 1}"
-        name = nifti_stem(path)
+        name = image_stem(path)
         if self._sources.setdefault(name, path) != path:  # sub-01/T1w.nii.gz and sub-02/T1w.nii.gz
             name = f"{Path(path).parent.name}/{name}"
             self._sources.setdefault(name, path)

@@ -1,6 +1,6 @@
 """Files in, files out: volumes with their geometry; errors of nibabel and SimpleITK end here."""
 
-from mdcsrn.io.names import is_nifti_name, is_standard_name, nifti_stem
+from mdcsrn.io.names import image_stem, is_nifti_name, is_standard_name, nifti_stem
 from mdcsrn.io.nifti import read_header, read_volume, write_volume
 from mdcsrn.io.volume import Header, Volume, check_affine, check_same_grid, voxel_spacing
 
@@ -9,6 +9,7 @@ __all__ = [
     "Volume",
     "check_affine",
     "check_same_grid",
+    "image_stem",
     "is_nifti_name",
     "is_standard_name",
     "nifti_stem",

@@ -1,17 +1,22 @@
-"""One reader for every image format that is taken: the content decides which, and each error names the file."""
+"""Read every image format that is taken, by content, and write some, by suffix; each error names the file."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from mdcsrn.errors import DataError
+import numpy as np
+from numpy.typing import DTypeLike
+
+from mdcsrn.errors import DataError, OutputError
 from mdcsrn.io.content import read_start
 from mdcsrn.io.dicom.sniff import is_dicom_file
 from mdcsrn.io.itk import is_metaimage, is_nrrd, read_itk, voxel_file
-from mdcsrn.io.mgh import MGH_HEADER, mgh_header, read_mgh
-from mdcsrn.io.names import SUFFIXES, image_stem, is_image_name
-from mdcsrn.io.nifti import read_header, read_volume
+from mdcsrn.io.itk_writer import write_itk
+from mdcsrn.io.mgh import MGH_HEADER, mgh_header, read_mgh, write_mgh
+from mdcsrn.io.names import SUFFIXES, WRITABLE, WRITTEN, image_stem, is_image_name, is_nifti_name
+from mdcsrn.io.nifti import read_header, read_volume, write_volume
 from mdcsrn.io.nifti_header import SMALLEST_HEADER, magic_of
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.pair import header_of_pair, is_nifti_pair, pair_header, read_pair, voxels_of_pair
@@ -20,18 +25,25 @@ from mdcsrn.io.volume import Header, Volume
 __all__ = [
     "READABLE",
     "SUFFIXES",
+    "check_writable",
     "files_of_image",
     "image_kind",
     "image_stem",
     "is_image_name",
     "read_image",
     "read_image_header",
+    "stored_type",
+    "without_partners",
+    "write_image",
 ]
 
 READABLE = (
     "NIfTI (.nii, .nii.gz, .nii.zst, .nii.bz2, .hdr/.img), FreeSurfer (.mgz, .mgh, .mgh.gz), NRRD (.nrrd, .nhdr), "
     "MetaImage (.mha, .mhd)"
 )
+
+# Integers of FreeSurfer that hold every value of the type; those that are not listed may be wider than all it has.
+MGH_INTEGERS = {"u1": "u1", "i1": "i2", "i2": "i2", "u2": "i4", "i4": "i4"}
 
 
 def image_kind(path: str | os.PathLike[str]) -> str:
@@ -135,6 +147,116 @@ def files_of_image(path: str | os.PathLike[str], kind: str) -> tuple[Path, ...]:
     return (source,)
 
 
+def without_partners(files: Sequence[Path]) -> list[Path]:
+    """The files without those .img files whose .hdr file is among them: one file for each image."""
+    known = set(files)
+    return [file for file in files if header_of_pair(file) == file or header_of_pair(file) not in known]
+
+
+def write_image(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Path:
+    """Write a volume in one step, in the format that the suffix names; equal input gives equal bytes.
+
+    The world coordinates of every voxel stay within 1e-3 voxel. Only NIfTI keeps a header's two matrices, their codes,
+    description and intent (:func:`mdcsrn.io.nifti.write_volume`); the others get ``volume.affine``, in millimetres.
+
+    Args:
+        volume: float32 (D, H, W), affine in millimetres, RAS+.
+        path: ends in .nii, .nii.gz, .mgz, .nrrd or .mha; its folder is made.
+        dtype: stored type; values are rounded for an integer one. A type that the format lacks becomes a wider one
+            (:func:`stored_type`).
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: wrong suffix, a type or values that the format cannot hold, a volume without orientation in a
+            format that must state one, or the file cannot be written; an old file is intact.
+    """
+    target = Path(path)
+    check_writable(target, volume)
+    kept = stored_type(volume, target, dtype)
+    suffix = _suffix(target)
+    if suffix in WRITTEN:
+        return write_volume(volume, target, kept)
+    if suffix == ".mgz":
+        write_mgh(volume, target, kept)
+    else:
+        write_itk(volume, target, "nrrd" if suffix == ".nrrd" else "metaimage", kept)
+    return target
+
+
+def check_writable(path: str | os.PathLike[str], volume: Volume | None = None) -> None:
+    """Refuse, before any work, what :func:`write_image` cannot write.
+
+    Args:
+        path: to be written.
+        volume: whose orientation it is to state, where that is known already.
+
+    Raises:
+        OutputError: wrong suffix, or a volume without orientation in a format that must state one.
+    """
+    suffix = _suffix(Path(path))
+    if suffix is None:
+        raise not_writable(path)
+    if volume is not None and not volume.placed and suffix not in WRITTEN:
+        raise OutputError(
+            f"cannot write {path}: {volume.path or 'the volume'} does not say what is left, and a {suffix} file would",
+            got="sform_code 0, qform_code 0",
+            allowed="NIfTI, which can leave it open",
+            remedy="write .nii.gz, or set the form codes of the source if they are known",
+        )
+
+
+def not_writable(path: str | os.PathLike[str], folder: bool = False) -> OutputError:
+    """The error of a name whose suffix is not that of a format that is written.
+
+    Args:
+        path: the name.
+        folder: a folder could have been given.
+    """
+    allowed = f"{', '.join(WRITABLE)}, or a folder" if folder else f"{', '.join(WRITABLE[:-1])} or {WRITABLE[-1]}"
+    return OutputError(f"cannot write {path}: not a NIfTI name, nor one of another format written", allowed=allowed)
+
+
+def stored_type(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike) -> np.dtype:
+    """Voxel type of a file to write: the one asked for, or a wider one where the format lacks it.
+
+    FreeSurfer has uint8, int16, int32 and float32: int8 becomes int16, uint16 int32, any float float32 (as exact as a
+    volume's values are), and a wider integer int32 where the volume's values fit it.
+
+    Args:
+        volume: whose values are looked at where the format has no type as wide.
+        path: with the suffix of the format.
+        dtype: type asked for.
+
+    Raises:
+        OutputError: values that no integer of the format holds.
+    """
+    wanted, suffix = np.dtype(dtype), _suffix(Path(path))
+    if suffix in WRITTEN or suffix is None or wanted.kind not in "iuf":
+        return wanted
+    wanted = wanted.newbyteorder("=")
+    if wanted.kind == "f":
+        return np.dtype(np.float32) if suffix == ".mgz" or wanted.itemsize < 4 else np.dtype(wanted)
+    if suffix != ".mgz" or wanted.str[1:] in MGH_INTEGERS:
+        return np.dtype(MGH_INTEGERS[wanted.str[1:]]) if suffix == ".mgz" else wanted
+    limits, low, high = np.iinfo(np.int32), float(volume.array.min()), float(volume.array.max())
+    if low < limits.min or high > limits.max:
+        raise OutputError(
+            f"cannot write {path}: FreeSurfer's format has no {wanted}",
+            got=f"{low:g} to {high:g}",
+            allowed=f"uint8, int16, int32 ({limits.min} to {limits.max}) or float32",
+            remedy="write another format, or float32 (without --dtype keep)",
+        )
+    return np.dtype(np.int32)
+
+
+def _suffix(path: Path) -> str | None:
+    return next(
+        (suffix for suffix in sorted(WRITABLE, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
+    )
+
+
 def _refuse_others(source: Path, kind: str) -> None:
     if kind == "analyze":
         raise DataError(
@@ -152,7 +274,7 @@ def _refuse_others(source: Path, kind: str) -> None:
         start = read_start(source)
         if len(start) < SMALLEST_HEADER:
             raise DataError(
-                f"{source} is truncated or not an image file",
+                f"{source} is truncated or not {'a NIfTI' if is_nifti_name(source) else 'an image'} file",
                 got=f"{len(start)} bytes",
                 allowed=READABLE,
                 remedy="copy or export it again",

@@ -96,14 +96,14 @@ def read_itk(
             reader = sitk.ImageFileReader()
             reader.SetImageIO(FORMATS[kind])
             reader.SetFileName(str(file))
-            with _silence():
+            with silence():
                 reader.ReadImageInformation()
             facts = _facts(reader, sitk, text, source, data)
             if not voxels:
                 return facts
             shape = volume_shape(facts.shape, source)
             _check_packing(text, source, data, facts, allow_constant)
-            with _silence(), np.errstate(all="ignore"):
+            with silence(), np.errstate(all="ignore"):
                 image = reader.Execute()
                 array = sitk.GetArrayViewFromImage(image).T.reshape(shape).astype(np.float32, order="C")
     return checked_volume(array, facts, allow_constant, nonfinite)
@@ -130,7 +130,7 @@ def _without_mark(source: Path, data: Path, text: bytes) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Send what C++ prints past Python (file descriptors 1 and 2) to nowhere; ITK's errors are still raised."""
     for printed in (sys.stdout, sys.stderr):
         if printed is not None:

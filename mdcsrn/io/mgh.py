@@ -1,4 +1,4 @@
-"""FreeSurfer volumes (.mgh, and packed .mgz or .mgh.gz)."""
+"""Read FreeSurfer volumes (.mgh, and packed .mgz or .mgh.gz), and write them (.mgz)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHImage
 
 from mdcsrn.errors import DataError
+from mdcsrn.files import atomic_write_bytes
 from mdcsrn.io.content import (
     check_claim,
     check_packing,
@@ -22,10 +23,10 @@ from mdcsrn.io.content import (
     truncated,
 )
 from mdcsrn.io.forms import ALIGNED, Forms
-from mdcsrn.io.nifti import checked_volume
+from mdcsrn.io.nifti import as_type, checked_volume, packed
 from mdcsrn.io.nifti_header import volume_shape
 from mdcsrn.io.nonfinite import NonFinite
-from mdcsrn.io.volume import Header, Volume, check_affine
+from mdcsrn.io.volume import Header, Volume, check_affine, check_kept
 
 MGH_HEADER = 284  # bytes before the voxels
 
@@ -72,3 +73,21 @@ def mgh_header(source: Path) -> Header:
         # goodRASFlag; nibabel puts the default in and hides it
         warning = "the file states no orientation (goodRASFlag): FreeSurfer's coronal default is taken"
         return Header(shape, affine, dtype, source, (warning,), forms=Forms.of(affine, ALIGNED))
+
+
+def write_mgh(volume: Volume, target: Path, dtype: np.dtype) -> None:
+    """Write a packed FreeSurfer volume in one step; equal input gives equal bytes.
+
+    The affine is stored as float32 direction cosines, voxel size and centre.
+
+    Args:
+        volume: float32 (D, H, W), affine in millimetres, RAS+.
+        target: its folder is made.
+        dtype: uint8, int16, int32 or float32; values are rounded for an integer type.
+
+    Raises:
+        OutputError: values that the type cannot hold, a position that float32 cannot, or the file cannot be written.
+    """
+    image = MGHImage(as_type(volume.array, dtype, target), volume.affine)
+    check_kept(volume, np.array(image.header.get_affine(), dtype=np.float64), target)
+    atomic_write_bytes(target, packed(image.to_bytes()))

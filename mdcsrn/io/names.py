@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-WRITTEN = (".nii", ".nii.gz")  # of results; BIDS allows no others
+WRITTEN = (".nii", ".nii.gz")  # of NIfTI results; BIDS allows no others
+WRITABLE = (*WRITTEN, ".mgz", ".nrrd", ".mha")
 NIFTI = (*WRITTEN, ".nii.zst", ".nii.bz2")
 # Longest first. Of a pair, the file that is listed; its partner goes with it.
 SUFFIXES = (
@@ -40,6 +41,11 @@ def is_nifti_name(path: str | os.PathLike[str]) -> bool:
 def is_standard_name(path: str | os.PathLike[str]) -> bool:
     """True for a name that ends in .nii or .nii.gz (any case) and is not hidden: what is written, and BIDS allows."""
     return _ends(path, WRITTEN)
+
+
+def is_writable_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that ends as one of the formats that are written does (any case) and is not hidden."""
+    return _ends(path, WRITABLE)
 
 
 def image_stem(path: str | os.PathLike[str]) -> str:

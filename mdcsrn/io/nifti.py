@@ -138,7 +138,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike 
     target = Path(path)
     if not target.name.lower().endswith(WRITTEN):
         raise OutputError(f"cannot write {target}: not a NIfTI name", allowed=" or ".join(WRITTEN))
-    array = _stored(volume.array, np.dtype(dtype), target)
+    array = as_type(volume.array, np.dtype(dtype), target)
     header: Any = nib.Nifti2Header() if max(array.shape) > LONGEST_AXIS else nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
@@ -179,7 +179,17 @@ def _refuse_constant(volume: Volume) -> None:
         raise DataError(f"{volume.path} holds {what}", got=low, remedy="check how the file was made")
 
 
-def _stored(array: NDArray[np.float32], dtype: np.dtype, target: Path) -> NDArray[Any]:
+def as_type(array: NDArray[np.float32], dtype: np.dtype, target: Path) -> NDArray[Any]:
+    """Values as a file stores them, rounded where the type is an integer.
+
+    Args:
+        array: any shape.
+        dtype: integer or float.
+        target: the file, for the error.
+
+    Raises:
+        OutputError: no number, or values that the type cannot hold.
+    """
     if dtype.kind == "f":
         return array.astype(dtype)
     if dtype.kind not in "iu":

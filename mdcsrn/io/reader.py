@@ -1,4 +1,4 @@
-"""A MONAI image reader that takes sound NIfTI volumes alone and names the file of any other."""
+"""A MONAI image reader that takes sound volumes alone, of every format, and names the file of any other."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from mdcsrn.errors import DataError
+from mdcsrn.io.formats import SUFFIXES, is_image_name, read_image
 from mdcsrn.io.forms import FORMS_KEY
-from mdcsrn.io.names import NIFTI, is_nifti_name
-from mdcsrn.io.nifti import read_volume
 
 logger = logging.getLogger(__name__)
 
 
 class NiftiReader(ImageReader):
-    """:func:`mdcsrn.io.read_volume` for ``LoadImaged(reader=...)``: checked to the last byte, millimetres, float32.
+    """:func:`mdcsrn.io.formats.read_image` for ``LoadImaged(reader=...)``: checked to the end, millimetres, float32.
 
     MONAI tries its other readers when `read` fails, and reports in the end that none was suitable; so `read` only
     takes the name, and `get_data` reads. Oddities of a header are logged as warnings.
     """
 
     def verify_suffix(self, filename: Sequence[os.PathLike[str] | str] | os.PathLike[str] | str) -> bool:
-        """True for names that end as NIfTI files do, packed or not."""
-        return all(is_nifti_name(name) for name in ensure_tuple(filename))
+        """True for names that end as one of the formats does, packed or not."""
+        return all(is_image_name(name) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[os.PathLike[str] | str] | os.PathLike[str] | str) -> str:  # type: ignore[override]
         """Take the name of one file (there are no options)."""
@@ -45,11 +44,13 @@ class NiftiReader(ImageReader):
             Voxels (D, H, W), float32, in the file's unit; affine in millimetres and spatial shape as MONAI names them.
 
         Raises:
-            DataError, GeometryError: see :func:`mdcsrn.io.read_volume`; the file is named.
+            DataError, GeometryError: see :func:`mdcsrn.io.formats.read_image`; the file is named.
         """
         if not self.verify_suffix(img):
-            raise DataError(f"{img} is not a NIfTI file by its name", allowed=", ".join(NIFTI))
-        volume = read_volume(img)
+            raise DataError(
+                f"{img} is not a NIfTI file by its name, nor of another format", allowed=", ".join(SUFFIXES)
+            )
+        volume = read_image(img)
         for warning in volume.warnings:
             logger.warning("%s: %s", img, warning)
         return volume.array, {

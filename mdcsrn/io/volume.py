@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mdcsrn.errors import DataError, GeometryError
+from mdcsrn.errors import DataError, GeometryError, OutputError
 from mdcsrn.io.forms import Forms
-from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart, has_independent_axes
+from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart, corners_apart_mm, has_independent_axes
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
 FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
@@ -190,3 +190,24 @@ def check_same_grid(volume: Volume, reference: Volume, path: Path, reference_pat
             f"{path} and {reference_path} have different affines", got=f"corners up to {apart:.3g} voxels apart",
             allowed=f"{CORNER_TOLERANCE_VOXELS:g} voxel", remedy="bring both to one grid first",
         )  # fmt: skip
+
+
+def check_kept(volume: Volume, stored: NDArray[np.float64], target: Path) -> None:
+    """Refuse to write where the file would put a corner elsewhere, by more than 1e-3 of the smallest voxel edge.
+
+    Args:
+        volume: to be written.
+        stored: affine as a reader gets it back, millimetres, RAS+, shape (4, 4).
+        target: the file, for the error.
+
+    Raises:
+        OutputError: see above; as of a position so far out that float32 is too coarse for it.
+    """
+    shift = corners_apart_mm(volume.affine, stored, volume.shape) / min(volume.spacing)
+    if not shift <= CORNER_TOLERANCE_VOXELS:
+        raise OutputError(
+            f"cannot write {target}: the format does not keep the voxels' places",
+            got=f"a corner {shift:.2g} voxels off",
+            allowed=f"{CORNER_TOLERANCE_VOXELS:g} voxel",
+            remedy="write another format",
+        )

@@ -31,7 +31,7 @@ class Job:
         dicom_out: folder of a derived series, or None.
         label: number and description of that series; None: those that its source suggests.
         report: HTML file, or None.
-        further: place of the further files by role (spread, invention, mean, mask); None: ``NAME_sr_ROLE.nii.gz``.
+        further: place of the further files by role (spread, invention, mean, mask); None: beside `output`.
         inputs: files that are read beside `source` and `mask`: slices of a series, voxels of a pair, sidecars.
         chosen: ``volume`` and ``report``, as far as the user named the very file, which then may be replaced.
         error: why the case is refused before any work.
@@ -56,11 +56,11 @@ class Job:
 
     def file(self, role: str) -> Path:
         """Place of a further file."""
-        from mdcsrn.io import nifti_stem
+        from mdcsrn.io import image_stem
 
         if self.further is not None:
             return self.further(role)
-        stem = nifti_stem(self.output)
+        stem = image_stem(self.output)
         return self.output.with_name(f"{stem}_{role}{self.output.name[len(stem) :]}")
 
 

@@ -15,25 +15,27 @@ class FolderPath(type(Path())):  # type: ignore[misc]  # Path itself cannot be s
 
 
 def names_volume(output: Path) -> bool:
-    """True where ``-o`` is meant as a file: a NIfTI name; an existing folder, a slash or any other name is a folder.
+    """True where ``-o`` is meant as a file, by the suffix of a format that is written.
+
+    An existing folder, a slash at the end or any other name is a folder.
 
     Raises:
-        OutputError: an existing file, or the ending of an image, that is not a NIfTI name.
+        OutputError: an existing file, or the ending of an image, that is no such name.
     """
-    from mdcsrn.io import is_standard_name
-    from mdcsrn.io.formats import is_image_name
+    from mdcsrn.io.formats import is_image_name, not_writable
+    from mdcsrn.io.names import is_writable_name
 
     if isinstance(output, FolderPath) or os.path.isdir(output):
         return False
-    if is_standard_name(output):
+    if is_writable_name(output):
         return True
     if os.path.isfile(output) or is_image_name(output):
-        raise OutputError(f"cannot write {output}: not a NIfTI name", allowed=".nii or .nii.gz, or a folder")
+        raise not_writable(output, folder=True)
     return False
 
 
 def names_page(report: Path) -> bool:
-    """The same of ``--report``, where .html takes the place of NIfTI.
+    """The same of ``--report``, where .html takes the place of the image formats.
 
     Raises:
         OutputError: an existing file, or the ending of an image, that is not an HTML name.

@@ -39,7 +39,7 @@ def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: O
 
     Raises:
         ConfigError: several cases and no folder for them.
-        OutputError: a result has no NIfTI name, a page no HTML name.
+        OutputError: a result has no name of a format that is written, a page no HTML name.
     """
     from mdcsrn.io.sources import load_case
 

@@ -113,13 +113,19 @@ def _foreign(job: Job, outputs: Sequence[Output], resume: bool) -> MdcsrnError |
     """The error of a file that is there, was not made here, and would be replaced unasked.
 
     A volume without its record is taken for a result only where --resume says that a run is repeated, or where that run
-    was killed in between.
+    was killed in between. Nor is a record replaced whose volume is there in another format.
     """
     record = next(output.path for output in outputs if output.role == "record")
     there = [o for o in outputs if o.role not in ("series", *job.chosen) and os.path.lexists(o.path)]
     if not there:
         return None
     content = read_own_record(record)
+    other = str((content or {}).get("output", job.output.name))
+    if other != job.output.name and (record.parent / other).is_file():
+        return OutputError(
+            f"{record} is the record of {other}, which would lose it",
+            remedy="choose another name or folder with -o, or remove that volume",
+        )
     known = content if content is not None else _record_of_killed(record)
     ours = {place_of(path) for path in _places(known, record.parent)}
     if known is not None or resume:

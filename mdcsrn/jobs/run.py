@@ -49,10 +49,12 @@ def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     from mdcsrn.inference.planning.prepare import prepare
     from mdcsrn.inference.planning.suggest import suggest
     from mdcsrn.inference.running.estimate import estimate
+    from mdcsrn.jobs.write import stored_dtype
     from mdcsrn.notices import refuse
     from mdcsrn.record.sidecar import plain
 
     scan = _load(job)
+    stored_dtype(scan.volume, options.dtype, job.output)
     prepared: Prepared = prepare(scan.volume, options.task(), facts=scan.facts, model=model)
     if options.strict:
         refuse(prepared.notices)
@@ -93,12 +95,15 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
     from mdcsrn.inference.planning.suggest import suggest
     from mdcsrn.io.formats import read_image
     from mdcsrn.jobs.byproducts import failure
-    from mdcsrn.jobs.write import places, write_result
+    from mdcsrn.jobs.write import label_dtype, places, stored_dtype, write_result
 
     start = time.perf_counter()
     scan = _load(job)
     seconds = time.perf_counter() - start
     labels = None if job.mask is None else read_image(job.mask, allow_constant=True)
+    stored_dtype(scan.volume, options.dtype, job.output)  # what the format cannot hold is refused before any work
+    if labels is not None:
+        label_dtype(labels, job.file("mask"))
     with places(job) as made:
         prediction = restore(scan, options, model, options.uncertainty or job.report is not None, progress)
         prediction = dataclasses.replace(prediction, timings={"read": round(seconds, 3), **prediction.timings})

@@ -13,7 +13,7 @@ import numpy as np
 import mdcsrn
 from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
-from mdcsrn.io import write_volume
+from mdcsrn.io.formats import check_writable, stored_type, write_image
 from mdcsrn.jobs.byproducts import Failures, attempt, earlier_files
 from mdcsrn.jobs.job import Job
 from mdcsrn.jobs.options import Options
@@ -105,7 +105,7 @@ def write_result(
     names: list[str] = []
 
     def put(volume: Volume, path: Path, dtype: np.dtype) -> Written:
-        write_volume(volume, made.volumes.path(path.name), dtype=dtype)
+        write_image(volume, made.volumes.path(path.name), dtype)
         names.append(path.name)
         return Written(path, sha256(made.volumes.path(path.name)))
 
@@ -118,7 +118,7 @@ def write_result(
             names.append(path.name)
             others[f"{role}_sidecar"] = Written(path, sha256(made.volumes.path(path.name)))
 
-    dtype = stored_dtype(scan.volume, options.dtype)
+    dtype = stored_dtype(scan.volume, options.dtype, job.output)
     stored, certificate = as_stored(prediction, scan.volume, dtype)
     notices = rounding_notices(certificate, dtype)
     if options.strict:
@@ -131,7 +131,7 @@ def write_result(
                 put_further(role, volume, np.dtype(np.float32))
     if labels is not None:
         with attempt("mask", made.failed):
-            put_further("mask", *_carried(labels, prediction))
+            put_further("mask", *_carried(labels, prediction, job.file("mask")))
     if made.page is not None and job.report is not None:
         with attempt("report", made.failed):
             others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
@@ -155,12 +155,12 @@ def write_result(
     return record
 
 
-def _carried(labels: Volume, prediction: Prediction) -> tuple[Volume, np.dtype]:
-    """Label map on the result's grid, and its own integer type."""
+def _carried(labels: Volume, prediction: Prediction, place: Path) -> tuple[Volume, np.dtype]:
+    """Label map on the result's grid, and the type to store it in."""
     from mdcsrn.inference.labels import carry_labels
 
     carried = carry_labels(labels, prediction.volume.affine, prediction.volume.shape, prediction.volume.forms)
-    return carried, labels.dtype.newbyteorder("=") if labels.dtype.kind in "iu" else np.dtype(np.float32)
+    return carried, label_dtype(labels, place)
 
 
 def _earlier(job: Job, others: dict[str, Written]) -> dict[str, Any]:
@@ -170,10 +170,30 @@ def _earlier(job: Job, others: dict[str, Written]) -> dict[str, Any]:
     return {"earlier_files": found} if found else {}
 
 
-def stored_dtype(volume: Volume, choice: str) -> np.dtype:
-    """The type to store: float32, or the source's own integer type (a source of floats stays float32)."""
+def stored_dtype(volume: Volume, choice: str, output: Path) -> np.dtype:
+    """The type to store: float32, or the source's own integer type (a source of floats stays float32).
+
+    Args:
+        volume: the source.
+        choice: ``float32`` or ``keep``.
+        output: its format may lack that type; then a wider one.
+
+    Raises:
+        OutputError: the format cannot hold the volume, see :func:`mdcsrn.io.formats.write_image`.
+    """
+    check_writable(output, volume)
     keep = choice == "keep" and volume.dtype.kind in "iu"
-    return volume.dtype.newbyteorder("=") if keep else np.dtype(np.float32)
+    return stored_type(volume, output, volume.dtype.newbyteorder("=") if keep else np.float32)
+
+
+def label_dtype(labels: Volume, place: Path) -> np.dtype:
+    """The type to store a label map: its own integer type, or a wider one where the format of `place` lacks it.
+
+    Raises:
+        OutputError: labels that no integer of the format holds.
+    """
+    whole = labels.dtype.kind in "iu"
+    return stored_type(labels, place, labels.dtype.newbyteorder("=") if whole else np.float32)
 
 
 def as_stored(prediction: Prediction, source: Volume, dtype: np.dtype) -> tuple[Volume, dict[str, Any] | None]:

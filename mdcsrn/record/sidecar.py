@@ -54,9 +54,9 @@ class StoredVolume(Written):
 
 def sidecar_path(output: Path) -> Path:
     """The record's file: ``scan_sr.json`` of ``scan_sr.nii.gz``."""
-    from mdcsrn.io import nifti_stem
+    from mdcsrn.io import image_stem
 
-    return output.with_name(nifti_stem(output) + ".json")
+    return output.with_name(image_stem(output) + ".json")
 
 
 def sidecar(

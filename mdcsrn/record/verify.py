@@ -16,7 +16,7 @@ from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.fetched import check_fetched, unfetched
 from mdcsrn.files import sha256
 from mdcsrn.inference.planning.plan import Plan
-from mdcsrn.io import read_volume
+from mdcsrn.io.formats import read_image
 from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart
 from mdcsrn.kspace.fourier import grid_affine
 from mdcsrn.record.sidecar import SEAL, further_files, read_sidecar, seal, series_change, sidecar_path
@@ -95,7 +95,7 @@ def verify(output: Path, source: Path | None = None) -> Verification:
     checks = [_sealed(record), _unchanged(output, record), *_further_files(output, record)]
     volume: Volume | None = None
     try:
-        volume = read_volume(output, allow_constant=True)
+        volume = read_image(output, allow_constant=True)
         checks.append(_header(volume, record))
     except MdcsrnError as error:
         checks.append(Check("header", False, f"the volume cannot be read: {error}"))

@@ -59,7 +59,7 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         GeometryError: the volume does not have the plan's grid.
     """
     from mdcsrn.inference.planning.plan import Plan
-    from mdcsrn.io import read_volume
+    from mdcsrn.io.formats import read_image
     from mdcsrn.record.sidecar import changed_files, read_sidecar, sidecar_path
 
     path = Path(output)
@@ -68,7 +68,7 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         plan = Plan.from_dict(record["plan"])
     except (ConfigError, KeyError) as error:
         raise DataError(f"the record of {path} holds no plan", got=str(error)) from error
-    volume = read_volume(path, allow_constant=True)
+    volume = read_image(path, allow_constant=True)
     scan = _find_source(path, record, None if source is None else Path(source))
     if volume.shape != plan.shape or scan.volume.shape != plan.input_shape:
         raise GeometryError(
@@ -113,13 +113,13 @@ def _recomputed(plan: Plan, result: Any, source: torch.Tensor, record: Mapping[s
 
 
 def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Array]:
-    from mdcsrn.io import read_volume
+    from mdcsrn.io.formats import read_image
 
     maps = {}
     for role in MAPS:
         file = record.get("files", {}).get(role)
         if file is not None and (output.parent / str(file["path"])).is_file():
-            maps[role] = read_volume(output.parent / str(file["path"]), allow_constant=True).array
+            maps[role] = read_image(output.parent / str(file["path"]), allow_constant=True).array
     return maps
 
 
