@@ -139,14 +139,39 @@ def read_own_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return content if made_here or exported else None
 
 
-def check_record_place(path: str | os.PathLike[str]) -> None:
-    """Refuse a record's place that holds a file of someone else.
+def check_record_place(path: str | os.PathLike[str], volume: str | None = None) -> None:
+    """Refuse a record's place that holds a file of someone else, or the record of another volume that is there.
+
+    Args:
+        path: of the record.
+        volume: name of the file that the record is to vouch for; None: no volume.
 
     Raises:
         OutputError: it would be replaced.
     """
-    if os.path.lexists(path) and read_own_record(path) is None:
+    content = read_own_record(path)
+    if os.path.lexists(path) and content is None:
         raise foreign(path)
+    taken = None if volume is None else record_of_another(path, content, volume)
+    if taken is not None:
+        raise taken
+
+
+def record_of_another(path: str | os.PathLike[str], content: dict[str, Any] | None, volume: str) -> OutputError | None:
+    """The error of a record that vouches for a volume in another format, which is still there; or None.
+
+    Args:
+        path: of the record.
+        content: of the record, None where there is none.
+        volume: name of the file that is to be written beside it.
+    """
+    other = str((content or {}).get("output", volume))
+    if other == volume or not (Path(path).parent / other).is_file():
+        return None
+    return OutputError(
+        f"{path} is the record of {other}, which would lose it",
+        remedy="choose another name or folder with -o, or remove that volume",
+    )
 
 
 def foreign(

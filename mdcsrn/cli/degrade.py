@@ -48,7 +48,7 @@ def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
         raise OutputError(f"the output {output} is the input", remedy="choose another name")
     check_target(output, inputs)
     check_target(record, inputs, "record")
-    check_record_place(record)
+    check_record_place(record, output.name)
     check_writable(output)
     degradation = load_spec(config(spec, "degradation"))
     if grid is not None:

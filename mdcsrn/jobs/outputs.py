@@ -12,7 +12,7 @@ from typing import Any
 from mdcsrn.errors import MdcsrnError, OutputError
 from mdcsrn.jobs.job import Job
 from mdcsrn.jobs.options import Options
-from mdcsrn.targets import Inputs, excess, foreign, place_of, read_own_record
+from mdcsrn.targets import Inputs, excess, foreign, place_of, read_own_record, record_of_another
 
 MAPS = ("mean", "spread", "invention")  # of --uncertainty
 GENERATOR = b'<meta name="generator" content="mdcsrn'  # of our pages, near their beginning
@@ -120,12 +120,9 @@ def _foreign(job: Job, outputs: Sequence[Output], resume: bool) -> MdcsrnError |
     if not there:
         return None
     content = read_own_record(record)
-    other = str((content or {}).get("output", job.output.name))
-    if other != job.output.name and (record.parent / other).is_file():
-        return OutputError(
-            f"{record} is the record of {other}, which would lose it",
-            remedy="choose another name or folder with -o, or remove that volume",
-        )
+    taken = record_of_another(record, content, job.output.name)
+    if taken is not None:
+        return taken
     known = content if content is not None else _record_of_killed(record)
     ours = {place_of(path) for path in _places(known, record.parent)}
     if known is not None or resume:

@@ -148,6 +148,8 @@ def test_a_record_of_another_volume_is_kept(mdcsrn: Callable, scan: Path, tmp_pa
     done = mdcsrn("predict", scan, "-o", tmp_path / "out" / "x.mgz")
     assert done.exit_code == 7, done.output
     assert "x.json is the record of x.nrrd" in done.stderr.replace(f"{tmp_path}/out/", "")
+    done = mdcsrn("degrade", scan, "-o", tmp_path / "out" / "x.mgz", "--spec", "hcp_2x2")
+    assert (done.exit_code, "is the record of x.nrrd" in done.stderr) == (7, True), done.output
     assert mdcsrn("verify", tmp_path / "out" / "x.nrrd").exit_code == 0
     (tmp_path / "out" / "x.nrrd").unlink()
     assert mdcsrn("predict", scan, "-o", tmp_path / "out" / "x.mgz").exit_code == 0
