@@ -1,4 +1,4 @@
-"""The names that the configuration of a foreign bundle may use: an allow-list, since a config can call any of Python.
+"""Allow-list of the names that a foreign bundle's configuration may use, since a config can call any of Python.
 
 Every name stands here by itself: what is not here is not judged. Left out is what can run a command, load a pickle,
 look another name up (``TorchVision``, ``PatchInferer``, ``FlexibleUNet``), take code (``Lambda``), reach the network

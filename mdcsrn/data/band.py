@@ -1,4 +1,4 @@
-"""Is a scan's outer k-space real? A scanner that interpolates leaves the outer band empty, and that teaches blur.
+"""Detect an empty outer k-space band. A scanner that interpolates leaves it empty, and training on that teaches blur.
 
 An empty band is never exactly zero: rounding to integers, the magnitude, masks and cut edges fill it a little. So the
 edge is looked for as a *step* in the power spectrum, per axis: a fall that is large and much steeper than the spectrum
@@ -67,7 +67,7 @@ def detect_band(
     Args:
         array: volume, shape (D, H, W), any unit, finite.
         expected: samples of each axis that were acquired, where other sources say so. An edge in just that place is
-            told from apodisation by its place, so that the height of long axes is enough on short ones too.
+            distinguished from apodisation by its place, so that the height of long axes is enough on short ones too.
 
     Returns:
         One :class:`AxisBand` per array axis.

@@ -1,4 +1,4 @@
-"""From a scan to a restored volume: plan, network, consistency, maps; the Python twin of ``mdcsrn predict``.
+"""Restore a scan: plan, network, consistency, maps; the Python twin of ``mdcsrn predict``.
 
 from mdcsrn.inference import Task, predict
 from mdcsrn.io import read_volume, write_volume

@@ -1,4 +1,4 @@
-"""One reader for every image format that is taken: the content decides which, and each error names the file."""
+"""Read any supported image format: the content decides which, and each error names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FreeSurfer volumes (.mgh, and packed .mgz or .mgh.gz)."""
+"""Read FreeSurfer volumes (.mgh, and packed .mgz or .mgh.gz)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A MONAI image reader that takes sound NIfTI volumes alone and names the file of any other."""
+"""MONAI image reader that takes sound NIfTI volumes alone and names the file of any other."""
 
 from __future__ import annotations
 

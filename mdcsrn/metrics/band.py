@@ -1,4 +1,4 @@
-"""How much of the missing k-space was restored: relative error outside the measured band."""
+"""Error of the restored k-space: relative error outside the measured band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of the earlier code and papers, so that old tables can be read beside new ones.
+"""Metrics of the earlier code and papers, so that old tables can be read beside new ones.
 
 They are scikit-image's defaults of that time on images in [0, 1]: SSIM in a uniform 7³ window with sample covariance
 and ``data_range=2`` (the span of a float image, twice that of the data: it flatters by 0.04 to 0.18), averaged without

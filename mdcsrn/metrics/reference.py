@@ -1,4 +1,4 @@
-"""What the reference volume alone decides: the intensity range of a metric and the region called "head"."""
+"""Intensity range of a metric and the region called "head", from the reference volume alone."""
 
 from __future__ import annotations
 

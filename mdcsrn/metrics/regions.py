@@ -1,4 +1,4 @@
-"""Checks and masking that every metric shares: equal shapes, a usable range, a mask that holds something."""
+"""Check and mask inputs of every metric: equal shapes, a usable range, a mask that holds something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks by name: what a checkpoint stores beside its weights, and how the network is built again from it."""
+"""Catalogue of networks by name: what a checkpoint stores beside its weights, and how it is built again."""
 
 from __future__ import annotations
 

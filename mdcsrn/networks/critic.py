@@ -1,4 +1,4 @@
-"""Critics that score 3D patches for WGAN-GP; every score belongs to one sample alone, as a gradient penalty needs.
+"""Critics that score 3D patches for WGAN-GP, one sample at a time, as a gradient penalty needs.
 
 `original` is the critic of the published mDCSRN-GAN, `pointwise` the same with 1x1x1 convolutions. Their normalisation
 is a LayerNorm over all axes, and the published activation LeakyReLU(1) is the identity; here the slope is 0.2 unless

@@ -1,4 +1,4 @@
-"""Checkpoints of the earlier mDCSRN code: their state dictionaries mapped to ours."""
+"""Map checkpoints of the earlier mDCSRN code to today's state dictionaries."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def load_generator(
 
 
 def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module:
-    """A network to train: as it is, or going on from a file of weights.
+    """A network to train: as it is, or started from a file of weights.
 
     Args:
         network: as its constructor left it.

@@ -1,4 +1,4 @@
-"""A wider generator that computes what a narrower one does, so that training goes on instead of beginning anew.
+"""Widen a generator without changing what it computes, so that training resumes instead of starting anew.
 
 The idea is Net2Net's (T. Chen, I. Goodfellow, J. Shlens, ICLR 2016, arXiv 1511.05641). Here the new features are as
 freshly initialised ones are, and whatever reads them begins at zero: gradients reach the readers from the first step.

@@ -1,4 +1,4 @@
-"""What every transform here asks of a volume: plain float values, the name of its file, the degradation it carries."""
+"""Read the volumes that transforms get: plain float values, the name of the file, the degradation it carries."""
 
 from __future__ import annotations
 

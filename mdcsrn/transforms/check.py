@@ -1,4 +1,4 @@
-"""The door for volumes: what cannot be a 3D image with sound geometry is refused here, with its file named."""
+"""Validate a loaded volume: one channel, three axes, finite, not constant, invertible affine. Errors name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data consistency after the network: the measured part of k-space is put back, with a certificate."""
+"""Restore data consistency after the network: put the measured k-space back, with a certificate."""
 
 from __future__ import annotations
 

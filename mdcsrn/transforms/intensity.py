@@ -1,4 +1,4 @@
-"""Intensity scaling: one factor per volume, so that low and high resolution keep the same zero and the same unit."""
+"""Scale intensities by one factor per volume, so that low and high resolution keep the same zero and unit."""
 
 from __future__ import annotations
 

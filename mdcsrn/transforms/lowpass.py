@@ -1,4 +1,4 @@
-"""A short scan of a volume: the k-space degradation as a MONAI transform."""
+"""Simulate a short scan of a volume: the k-space degradation as a MONAI transform."""
 
 from __future__ import annotations
 

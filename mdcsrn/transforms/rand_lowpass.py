@@ -1,4 +1,4 @@
-"""A short scan drawn at random: reduction, axes, window and noise from ranges, each draw recorded."""
+"""Simulate a short scan at random: reduction, axes, window and noise from ranges, each draw recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reference of another resolution: random centred crop of k-space, so that training sees many voxel spacings."""
+"""Lower a reference's resolution by a random centred crop of k-space, so that training sees many voxel spacings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A 2D multi-slice scan drawn at random: slices with a profile, a distance and unequal brightness, which alias."""
+"""Simulate a 2D multi-slice scan at random: slices with a profile, a distance and unequal brightness, which alias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training task: fine-tunes a bundle's model on the scans of the study folder, by the bundle's own configs."""
+"""Training task: fine-tune a bundle's model on the scans of the study folder, by the bundle's own configs."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class Wish:
-    """What a training is asked for; an equal wish of the same name goes on where the earlier one was stopped.
+    """What a training is asked for; an equal wish of the same name resumes where the earlier one stopped.
 
     Attributes:
         bundle: name of the bundle.
         name: of the model that comes of it.
-        start: name of the bundle's model to go on from.
+        start: name of the bundle's model to start from.
         val_split: share of the people whose scans measure the result.
         crop_kspace: bring scans with an empty outer band to the matrix that was measured; they would teach blur.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -73,7 +73,7 @@ class FineTune(TrainTask):
 
     @staticmethod
     def is_possible(home: Path) -> bool:
-        """True where the bundle has the configs that this takes, and weights to go on from."""
+        """True where the bundle has the configs that this takes, and weights to start from."""
         return all((home / config).is_file() for config in CONFIGS) and bool(model_names(home))
 
     def info(self) -> dict[str, Any]:
