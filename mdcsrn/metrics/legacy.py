@@ -29,6 +29,12 @@ def legacy_metrics(prediction: Tensor, reference: Tensor, spatial_dims: int = 3)
 
     Raises:
         GeometryError, DataError, ConfigError: as :func:`mdcsrn.metrics.ssim`.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> {name: round(value, 3) for name, value in legacy_metrics(0.9 * cube, cube).items()}
+    {'legacy_psnr': 29.031, 'legacy_ssim': 0.989, 'legacy_nrmse': 0.1}
     """
     check_pair(prediction, reference)
     peak = float(reference.max())

@@ -61,6 +61,13 @@ def save_weights(path: str | os.PathLike[str], network: nn.Module, facts: Mappin
 
     Raises:
         OutputError: the file cannot be written; an old file is intact.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_weights, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2), {"epochs": 3})
+    ...     load_weights(f"{folder}/small.pt").growth
+    2
     """
     state = network.state_dict()
     for name in state:
@@ -133,6 +140,14 @@ def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None)
     Raises:
         CheckpointError: the file is missing or damaged, not what the hash list beside it says, of another network, or
             does not say which network it belongs to.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_weights, save_weights
+    >>> network = MDCSRN(blocks=1, units=1, growth=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.safetensors", network)
+    ...     load_weights(f"{folder}/small.safetensors", network) is network, network.training
+    (True, False)
     """
     known = architecture(network)["arguments"] if isinstance(network, MDCSRN) else {}
     return _load(path, known, network)
@@ -174,6 +189,13 @@ def load_generator(
 
     Raises:
         CheckpointError: as :func:`load_weights`; the file holds another kind of network, or a value is another one.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_generator, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2))
+    ...     load_generator(f"{folder}/small.pt", growth=2).margin
+    (2, 2, 2)
     """
     given = {"blocks": blocks, "units": units, "growth": growth, "residual": residual, "space_to_depth": space_to_depth}
     stated = {name: value for name, value in given.items() if value is not None}
@@ -224,6 +246,13 @@ def ship(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: s
     Raises:
         CheckpointError: `source` is missing or damaged.
         OutputError: a file cannot be written.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, save_weights, ship
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/trained.pt", MDCSRN(blocks=1, units=1, growth=2))
+    ...     [path.name for path in ship(f"{folder}/trained.pt", f"{folder}/models", "model")]
+    ['model.pt', 'model.safetensors', 'sha256.txt']
     """
     network, facts = load_weights(source), read_weights(source).facts
     files = [Path(folder) / f"{name}{suffix}" for suffix in FORMS]
