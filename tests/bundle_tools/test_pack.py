@@ -37,6 +37,7 @@ def test_it_holds_the_tracked_files_and_the_fragments(packed: Path, shipped: Pat
         ["git", "ls-files", "."], cwd=shipped, capture_output=True, text=True, check=True
     ).stdout.split()
     fragments = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*/*.yaml")}
+    assert len(fragments) > 5
     there = {name for name in tracked if (shipped / name).is_file()}
     assert there | fragments | {"sha256.txt"} <= names(packed)
     assert not [name for name in names(packed) if name.startswith(("runs", "eval"))]
@@ -58,7 +59,9 @@ def test_sha256sum_reads_the_list(packed: Path) -> None:
 
 def test_its_fragments_merge(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(packed)
-    for path in sorted(packed.glob("configs/*/*.yaml")):
+    fragments = sorted(packed.glob("configs/*/*.yaml"))
+    assert len(fragments) == len(list((ROOT / "configs").glob("*/*.yaml"))) > 5
+    for path in fragments:
         check_command_line(["run", "--config_file", f"['configs/train.yaml','{path.relative_to(packed)}']"])
 
 
