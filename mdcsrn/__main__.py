@@ -1,4 +1,4 @@
-"""``python -m mdcsrn``: the same as the command ``mdcsrn``."""
+"""Run the command ``mdcsrn`` as ``python -m mdcsrn``."""
 
 from mdcsrn.cli.entry import run
 

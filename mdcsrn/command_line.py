@@ -1,4 +1,4 @@
-"""The command line of ``python -m monai.bundle`` as it was typed, before Fire and MONAI make other values of it.
+"""Recover the command line of ``python -m monai.bundle`` as it was typed, unchanged by Fire and MONAI.
 
 Fire reads `20250101` as a number, `None` as nothing, `a,b` as two words and drops what follows a `#`; MONAI reads `#`
 as a step into the configuration, and `@`, `$` and `%` in front as its own signs. For a file name all of that is wrong.

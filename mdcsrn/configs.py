@@ -1,4 +1,4 @@
-"""What a bundle's configs call before anything else: settings are checked, errors are shown plainly."""
+"""Functions that a bundle's configs call before anything else: check settings, show errors plainly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One family of errors: each says what is wrong, the value got, what is allowed, and what to do."""
+"""Family of errors: each says what is wrong, the value got, what is allowed, and what to do."""
 
 from __future__ import annotations
 

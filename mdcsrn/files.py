@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writing and content hashes."""
+"""Write files atomically, whole or not at all, and hash their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hash list of a folder of weights, ``sha256.txt`` in the form that ``sha256sum -c`` reads; files on it must match."""
+"""Check a folder of weights against its ``sha256.txt``, in the form that ``sha256sum -c`` reads."""
 
 from __future__ import annotations
 

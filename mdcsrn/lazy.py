@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are asked for: a light part does not bring a heavy one along."""
+"""Import names of a package on first use, so that a light part does not bring a heavy one along."""
 
 from __future__ import annotations
 

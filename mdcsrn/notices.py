@@ -1,4 +1,4 @@
-"""Warnings with a name, for programs to act on and people to look up, and text as a terminal can show it."""
+"""Named warnings, for programs to act on and people to look up, and text as a terminal can show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optional packages: whether each can be imported here, and the command that installs it."""
+"""Check whether optional packages can be imported here, and name the command that installs each."""
 
 from __future__ import annotations
 

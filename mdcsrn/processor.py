@@ -1,4 +1,4 @@
-"""The processor that this process runs on: which number formats it multiplies, on how many threads, how fast."""
+"""Describe this machine's processor: the number formats it multiplies, its threads, its speed."""
 
 from __future__ import annotations
 

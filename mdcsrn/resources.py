@@ -1,4 +1,4 @@
-"""Where configs and bundles lie: beside the package in a checkout, inside it in an installed wheel."""
+"""Locate configs and bundles: beside the package in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, a request to end and a closed terminal, as one exception that cleans up on its way out.
+"""Turn Ctrl-C, a request to end and a closed terminal into one exception that cleans up on its way out.
 
 A command, a bundle run and a training run share these handlers. The exception is a ``SystemExit`` with the exit code of
 a shell (130, 143, 129), so it passes ``except Exception`` and ends any program without a traceback.

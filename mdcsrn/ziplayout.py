@@ -1,4 +1,4 @@
-"""Whether a zip shows every reader the same files: one directory, and nothing in the file that it does not name.
+"""Check that a zip shows every reader the same files: one directory, and nothing in the file that it does not name.
 
 A zip names each file twice, in a header before its content and in the directory at the end, and readers differ in which
 they believe, and in where they look for the directory. Here both must agree and the file must hold nothing else.

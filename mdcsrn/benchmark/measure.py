@@ -1,4 +1,4 @@
-"""How fast a network runs here, and how exactly: each measurement in a process of its own, so its memory is its own."""
+"""Measure speed, memory and error of a network here, each in a process of its own, so that memory is its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that the configuration of a foreign bundle may use: an allow-list, since a config can call any of Python.
+"""Allow-list of the names that a foreign bundle's configuration may use, since a config can call any of Python.
 
 Every name stands here by itself: what is not here is not judged. Left out is what can run a command, load a pickle,
 look another name up (``TorchVision``, ``PatchInferer``, ``FlexibleUNet``), take code (``Lambda``), reach the network
@@ -74,8 +74,8 @@ _OTHERS = {
     "mdcsrn.data.inference_list": "root scans",
     "mdcsrn.data.caching": "cached",
     "mdcsrn.engines": "AdversarialTrainer Evaluator GeneratorRate Part ProgressLine Schedule SupervisedTrainer "
-    "TrainingBoard TrainingCheckpoints WeightsSaver every load_weights moving_average parameter_groups started "
-    "training_loader validation_metrics",
+    "TrainingBoard TrainingCheckpoints WeightsSaver every load_weights moving_average parameter_groups "
+    "training_loader validation_metrics warm_start",
     "mdcsrn.engines.distributed": "only_first_process_logs rank share start stop world_size",
     "mdcsrn.evaluation": "ComparisonTable",
     "mdcsrn.files": "sha256",

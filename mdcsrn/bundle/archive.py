@@ -1,4 +1,4 @@
-"""The files of a foreign bundle, folder or zip, read without trusting a name, a link or a stated size."""
+"""Read the files of a foreign bundle, folder or zip, without trusting a name, a link or a stated size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be given to the callables of the allow-list: rules for arguments by name, however they are handed over.
+"""Judge arguments given to callables of the allow-list: rules by argument name, however they are passed.
 
 A rule holds for the name wherever it stands, since a key of another file (``loader#reader``, ``+loader``) can put it
 into any component: as keyword of a component, as key of a dictionary, and in an expression by keyword or position.

@@ -1,4 +1,4 @@
-"""Everything that is checked of a bundle: its structure, what it could do, and for our own what its network does."""
+"""Check a bundle: its structure, what its configs could do, and for our own bundles what the network does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of a bundle in another form, compared with the network itself on a real scan before it is handed over."""
+"""Export a bundle's model in another form, and compare it with the network on a real scan before it is released."""
 
 from __future__ import annotations
 

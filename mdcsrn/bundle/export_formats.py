@@ -1,4 +1,4 @@
-"""Forms that a network can be handed over in: how each is written with its description, and how it is loaded again.
+"""Export formats of a network: write each with its description, and load it again.
 
 All take (1, 1, D, H, W) float32 and return the same, for any D, H, W of at least :data:`LEAST`.
 """

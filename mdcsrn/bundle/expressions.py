@@ -1,4 +1,4 @@
-"""The small grammar that ``$`` expressions of a foreign bundle must keep to; they are parsed and never evaluated.
+"""Parse and judge ``$`` expressions of a foreign bundle by a small grammar; they are never evaluated.
 
 Literals, references, arithmetic, comparisons, conditions, simple comprehensions, a few methods of references, and calls
 of the allow-list, whose arguments are judged as those of a component are. A callable that is not called is no value:

@@ -1,4 +1,4 @@
-"""What keeps a bundle from passing: the rule that is broken, or what could not be judged; where, and in which words."""
+"""Finding of a bundle check: the rule that is broken, or what could not be judged, with its place and words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundles of this installation and the models in them, as plain values."""
+"""List the bundles of this installation and the models in them, as plain values."""
 
 from __future__ import annotations
 

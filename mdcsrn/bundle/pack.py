@@ -1,4 +1,4 @@
-"""One self-contained bundle, folder or zip: everything that its configs can merge, and the hash of every file."""
+"""Pack a self-contained bundle, folder or zip: everything that its configs can merge, and every file's hash."""
 
 from __future__ import annotations
 

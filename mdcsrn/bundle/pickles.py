@@ -1,4 +1,4 @@
-"""Whether a file of weights holds tensors and plain values alone: its pickle's instructions are read, not followed."""
+"""Check that a weights file holds only tensors and plain values: read its pickle's instructions, never run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``$`` texts as MONAI reads them: references replaced in the text, then Python's own parser; nothing is evaluated."""
+"""Read ``$`` texts as MONAI does: replace references, then parse with Python's own parser; nothing is evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML and JSON of a foreign bundle as plain values: no tags, aliases or keys that come twice, and limits of size."""
+"""Load YAML and JSON of a foreign bundle as plain values: no tags, aliases or repeated keys, and limits of size."""
 
 from __future__ import annotations
 

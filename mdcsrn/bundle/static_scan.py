@@ -1,4 +1,4 @@
-"""The static screen of a foreign bundle: its configurations, logging set-up and weights are judged, never evaluated."""
+"""Screen a foreign bundle: judge its configurations, logging set-up and weights without evaluating them."""
 
 from __future__ import annotations
 

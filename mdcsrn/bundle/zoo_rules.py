@@ -1,4 +1,4 @@
-"""The model zoo's own checks of a bundle, without a network: files, metadata, version, identifiers and hashes."""
+"""Run the model zoo's own checks of a bundle, without a network: files, metadata, version, identifiers, hashes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _large(contents: Contents) -> list[str]:
 
 
 def _read(contents: Contents, name: str | None) -> Any:
-    """Plain content, or None; why it cannot be parsed is told by the screen."""
+    """Plain content, or None; why it cannot be parsed is reported by the screen."""
     if name is None or name not in contents.files:
         return None
     try:

@@ -1,4 +1,4 @@
-"""``python -m mdcsrn.cli``: the same as the command ``mdcsrn``."""
+"""Run the command ``mdcsrn`` as ``python -m mdcsrn.cli``."""
 
 from mdcsrn.cli.entry import run
 

@@ -1,4 +1,4 @@
-"""What the shell offers for options with a known set of values: names of bundles, models, presets, backends, people."""
+"""Shell completion of options with known values: names of bundles, models, presets, backends, people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help pages whose options stand under topics."""
+"""Help pages with options grouped by topic."""
 
 from __future__ import annotations
 

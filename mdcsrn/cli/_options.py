@@ -1,4 +1,4 @@
-"""The options that ``predict`` and ``bids`` share, as click declares them."""
+"""Click options that ``predict`` and ``bids`` share."""
 
 from __future__ import annotations
 

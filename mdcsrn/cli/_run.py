@@ -1,4 +1,4 @@
-"""Cases one after another: the good are done, the bad are listed, and a table tells which is which."""
+"""Run jobs in order, collect failures, print a summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths as options take them; one that is written keeps the slash at its end, which says that it is a folder."""
+"""Path types of options; an output path keeps the slash at its end, which says that it is a folder."""
 
 from __future__ import annotations
 

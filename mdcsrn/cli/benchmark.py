@@ -1,4 +1,4 @@
-"""``mdcsrn benchmark``: what each backend is worth on this machine, against eager float32 under a sliding window."""
+"""``mdcsrn benchmark``: compare each backend on this machine with eager float32 under a sliding window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn bids``: the BIDS-App form of ``predict``, from a dataset to derivatives."""
+"""``mdcsrn bids``: run ``predict`` as a BIDS App, from a dataset to derivatives."""
 
 from __future__ import annotations
 

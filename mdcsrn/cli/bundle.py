@@ -1,4 +1,4 @@
-"""``mdcsrn bundle``: what bundles there are, whether one may be trusted, one to carry away, other forms of weights."""
+"""``mdcsrn bundle``: list, check, package and export bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn data``: datalists from a folder, from HCP, and from the embedded sample."""
+"""``mdcsrn data``: make datalists from a folder, from HCP, and from the embedded sample."""
 
 from __future__ import annotations
 

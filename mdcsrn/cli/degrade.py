@@ -1,4 +1,4 @@
-"""``mdcsrn degrade``: what a shorter scan would have given of a volume, with a record of how it was made."""
+"""``mdcsrn degrade``: simulate a shorter scan of a volume, and record how it was made."""
 
 from __future__ import annotations
 

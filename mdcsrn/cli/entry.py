@@ -1,4 +1,4 @@
-"""Where the process ``mdcsrn`` begins: signals are handled before anything large is imported."""
+"""Entry point of the process ``mdcsrn``: install signal handlers before anything large is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn evaluate``: figures of finished volumes against their references, from files alone."""
+"""``mdcsrn evaluate``: score finished volumes against their references, from files alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn info``: what a scan is, what of its k-space was measured, and what ``predict`` would do with it."""
+"""``mdcsrn info``: describe a scan, the measured part of its k-space, and what ``predict`` would do with it."""
 
 from __future__ import annotations
 

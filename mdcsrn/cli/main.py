@@ -1,4 +1,4 @@
-"""The command ``mdcsrn``: finds its sub-commands by name, shows errors as one line, and exits with their code."""
+"""Command ``mdcsrn``: find sub-commands by name, show errors as one line, and exit with their code."""
 
 from __future__ import annotations
 

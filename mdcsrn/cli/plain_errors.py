@@ -1,4 +1,4 @@
-"""Commands whose errors and interruptions are one line and an exit code, never a traceback."""
+"""Command classes that show an error or an interruption as one line and an exit code, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn predict``: from a scan, a folder of scans or a DICOM series to sharp volumes with their records."""
+"""``mdcsrn predict``: restore a scan, a folder of scans or a DICOM series, and record how it was done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn report``: one HTML page of a result, or of an evaluation against a reference."""
+"""``mdcsrn report``: make one HTML page of a result, or of an evaluation against a reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mdcsrn verify``: whether a result is still what was made, and still agrees with its source."""
+"""``mdcsrn verify``: check that a result is unchanged and still agrees with its source."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Data: datalists with subject-level splits, HCP, the embedded sample, and whether a scan's outer band is real."""
+"""Data: datalists with subject-level splits, HCP, the embedded sample, and detection of an empty outer band."""

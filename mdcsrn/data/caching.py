@@ -1,4 +1,4 @@
-"""Loaded volumes, kept in memory or on disk: MONAI's caching datasets behind one knob."""
+"""Keep loaded volumes in memory or on disk: MONAI's caching datasets behind one setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well-known studies name people in the paths of their scans."""
+"""Naming conventions of well-known studies: how paths of scans name people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where `mdcsrn data folder --crop-kspace` writes: a list in the folder says which files are ours to replace."""
+"""Output folder of `mdcsrn data folder --crop-kspace`: a list in it names the files that may be replaced."""
 
 from __future__ import annotations
 

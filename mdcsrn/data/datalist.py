@@ -1,4 +1,4 @@
-"""Datalists: which file is in which part of a study, as a JSON file in MONAI's style with a hash of the split."""
+"""Datalists: the split of a study's files as a JSON file in MONAI's style, with a hash of the split."""
 
 from __future__ import annotations
 

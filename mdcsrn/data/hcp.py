@@ -1,4 +1,4 @@
-"""Human Connectome Project, young adults: where its T1w volumes lie, the published split, and the fetch from S3.
+"""Human Connectome Project, young adults: paths of the T1w volumes, the published split, and download from S3.
 
 The data need the user's own agreement: accept the terms at https://www.humanconnectome.org, make AWS keys there, and
 put them where boto3 looks (environment, ``~/.aws/credentials``). Twins and siblings are many in this cohort; who has

@@ -1,4 +1,4 @@
-"""The scans of an inference run: a file, a folder, or, with nothing given, degraded subjects of the embedded sample."""
+"""List the scans of an inference run: a file, a folder, or by default degraded subjects of the embedded sample."""
 
 from __future__ import annotations
 

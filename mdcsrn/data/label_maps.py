@@ -1,4 +1,4 @@
-"""Images that are no scans: masks, segmentations, label maps and derivatives, known by name or by their voxels."""
+"""Recognise images that are no scans: masks, segmentations, label maps and derivatives, by name or by voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that SPM and CAT12 made of scans: the scan's name behind a prefix of one letter or two for each step."""
+"""Recognise files that SPM and CAT12 made of scans: a prefix of one or two letters per step before the scan's name."""
 
 from __future__ import annotations
 

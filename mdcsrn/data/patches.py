@@ -1,4 +1,4 @@
-"""Training patches: every random draw is a pure function of the seed and the global sample number.
+"""Draw training patches: every random draw is a pure function of the seed and the global sample number.
 
 Sample numbers run through the whole training: batch b holds the numbers b B ... b B + B - 1, whatever the number of
 loader workers and of processes. Batches are dealt to `streams`; a stream works through groups of a few degraded

@@ -1,4 +1,4 @@
-"""The embedded demonstration cohort: synthetic subjects made from the MNI152 T1w template that nilearn ships.
+"""Embedded demonstration cohort: synthetic subjects made from the MNI152 T1w template that nilearn ships.
 
 A demonstration, not a result: the template is the average of 152 brains, so it is blurred, has no skull, and its
 variants differ less than people do. A network trained on it shows that the chain works, and no more.

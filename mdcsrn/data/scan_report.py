@@ -1,4 +1,4 @@
-"""A scan before training: its geometry, empty outer band and oddities, and its crop to the acquired matrix."""
+"""Report on a scan before training: geometry, empty outer band, oddities, and its crop to the acquired matrix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ImageFacts:
         return self.bands is not None and any(band.empty for band in self.bands)
 
     def row(self, name: str) -> str:
-        """The line, columns parted by two spaces."""
+        """The line, columns separated by two spaces."""
         shape = "x".join(map(str, self.shape))
         spacing = "x".join(f"{edge:.3f}" for edge in self.spacing)
         parts = [f"{name:<44}", f"{shape:<12}", f"{spacing:<18}", self.band_words(), *self.warnings]

@@ -1,4 +1,4 @@
-"""Who is in which part of a study: subjects named from files or from a table, split by person, the same everywhere."""
+"""Split a study by person: subjects are named from files or a table, and the split is the same on every machine."""
 
 from __future__ import annotations
 

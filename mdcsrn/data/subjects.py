@@ -1,4 +1,4 @@
-"""Who is on which scan: a person's name found in paths, so that nobody is taken for two people, or a refusal."""
+"""Identify the person of each scan by its path, so that nobody is counted as two people; refuse what is unclear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words in the names of scans that say nothing of the person: contrasts, sites, sections, sessions, dates, repeats."""
+"""Words in scan names that do not identify a person: contrasts, sites, sections, sessions, dates, repeats."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from mdcsrn.engines.supervised import SupervisedTrainer
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
 from mdcsrn.engines.validation import validation_metrics
-from mdcsrn.networks.weights import load_weights, save_weights, started
+from mdcsrn.networks.restore import warm_start
+from mdcsrn.networks.weights import load_weights, save_weights
 
 __all__ = [
     "AdversarialTrainer",
@@ -35,7 +36,7 @@ __all__ = [
     "moving_average",
     "parameter_groups",
     "save_weights",
-    "started",
+    "warm_start",
     "training_loader",
     "validation_metrics",
 ]

@@ -1,4 +1,4 @@
-"""Fair comparison: candidates and baselines on one grid, scored by one set of stated definitions."""
+"""Compare candidates and baselines fairly: on one grid, scored by one set of stated definitions."""
 
 from mdcsrn.evaluation.baselines import BASELINES, ZERO_FILLED, baselines, upsample
 from mdcsrn.evaluation.comparison import SR, SR_RAW, Row, compare, degradation_label

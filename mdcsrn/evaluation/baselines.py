@@ -1,4 +1,4 @@
-"""What needs no network: nearest, trilinear, B-spline, Lanczos and zero-filled up-sampling of the acquired grid."""
+"""Baselines without a network: nearest, trilinear, B-spline, Lanczos and zero-filled up-sampling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
 
     Sample j of an axis n → m is taken at old index (j − ⌊m/2⌋)·n/m + ⌊n/2⌋, where the affine of
     :func:`mdcsrn.kspace.grid_affine` puts it: no half-voxel shift between methods. Intensities are interpolated as they
-    are (a grid change keeps the mean); beyond the border the outermost sample goes on.
+    are (a grid change keeps the mean); beyond the border the outermost sample is repeated.
 
     Args:
         acquired: (D, H, W) or (C, D, H, W), any unit.

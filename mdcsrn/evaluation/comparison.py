@@ -1,4 +1,4 @@
-"""One subject, several candidates: every metric inside the head and over the whole volume."""
+"""Compare several candidates for one subject: every metric inside the head and over the whole volume."""
 
 from __future__ import annotations
 

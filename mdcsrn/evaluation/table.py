@@ -1,4 +1,4 @@
-"""Rows of single subjects become the table of a study: mean ± SD, the paired gain, CSV, JSON and text."""
+"""Summarise rows of single subjects as a study table: mean ± SD, the paired gain, CSV, JSON and text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inference over whole volumes: what to restore, exact tiles and slabs, and one call for all of it.
+"""Restore whole volumes: plans, exact tiles and slabs, and one call for all of it.
 
 Names are imported when they are asked for: the MONAI inferer brings MONAI along, which the command line does not need.
 """

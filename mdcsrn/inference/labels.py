@@ -1,4 +1,4 @@
-"""Label maps on another grid: each new voxel takes the label at its place in the world, and no label is invented."""
+"""Resample label maps to another grid: each new voxel takes the label at its world position; none is invented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a scan to a restored volume: plan, network, consistency, maps; the Python twin of ``mdcsrn predict``.
+"""Restore a scan: plan, network, consistency, maps; the Python twin of ``mdcsrn predict``.
 
 from mdcsrn.inference import Task, predict
 from mdcsrn.io import read_volume, write_volume
@@ -89,6 +89,23 @@ def predict(
         CheckpointError: the weights are missing or damaged.
         DataError: the volume has no signal, or is certainly not a magnitude image.
         RefusedError: `strict`, and there is a warning.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from mdcsrn.inference import RunSettings, Task, predict
+    >>> from mdcsrn.io import Volume
+    >>> from mdcsrn.networks import MDCSRN, save_weights
+    >>> values = np.zeros((8, 12, 12), np.float32)
+    >>> values[2:6, 3:9, 3:9] = 100.0
+    >>> scan = Volume(values, np.diag([1.0, 2.0, 2.0, 1.0]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2))
+    ...     task = Task("factor", factor=(1, 2, 2))
+    ...     made = predict(scan, task, RunSettings("eager", "float32"), model=f"{folder}/small.pt")
+    >>> made.volume.array.shape, made.volume.affine.diagonal().tolist()
+    ((8, 24, 24), [1.0, 1.0, 1.0, 1.0])
+    >>> made.certificate.relative_error < 1e-5
+    True
     """
     check_region(settings.region)
     clock = _Clock()

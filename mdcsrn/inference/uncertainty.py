@@ -1,4 +1,4 @@
-"""How much of a result is the network's own: its spread over mirrored inputs, and the energy it added."""
+"""Maps of the network's own share in a result: its spread over mirrored inputs, and the energy it added."""
 
 from __future__ import annotations
 

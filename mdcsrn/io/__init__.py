@@ -1,4 +1,4 @@
-"""Files in, files out: volumes with their geometry; errors of nibabel and SimpleITK end here."""
+"""Read and write volumes with their geometry; errors of nibabel and SimpleITK are translated here."""
 
 from mdcsrn.io.names import image_stem, is_nifti_name, is_standard_name, nifti_stem
 from mdcsrn.io.nifti import read_header, read_volume, write_volume

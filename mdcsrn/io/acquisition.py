@@ -1,4 +1,4 @@
-"""What the files of a scan say of how it was acquired."""
+"""Facts of a scan's acquisition, as its files state them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A BIDS dataset: which anatomical images it holds, and what its names and sidecars say of them (BIDS 1.11)."""
+"""Read a BIDS dataset: its anatomical images, and what their names and sidecars say of them (BIDS 1.11)."""
 
 from __future__ import annotations
 

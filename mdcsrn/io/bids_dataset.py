@@ -1,4 +1,4 @@
-"""The files at the root of a derived BIDS dataset: what it is, where it comes from, who made it (BIDS 1.11)."""
+"""Write the root files of a derived BIDS dataset: description, sources and software (BIDS 1.11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the derivatives of a BIDS image belong, and what their JSON sidecars say of them (BIDS 1.11)."""
+"""Paths and JSON sidecars of the derivatives of a BIDS image (BIDS 1.11)."""
 
 from __future__ import annotations
 

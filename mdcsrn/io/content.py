@@ -1,4 +1,4 @@
-"""Bytes of an image file: plain or packed by content, and never more of them than the file can hold."""
+"""Read the bytes of an image file, plain or packed by content, and never more than the file can hold."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def read_into(stream: BinaryIO, target: NDArray[np.uint8]) -> int:
 
 
 def read_start(source: Path) -> bytes:
-    """The first bytes of a file, at most 540, unpacked: what its format is told by."""
+    """The first bytes of a file, at most 540, unpacked: what its format is recognised by."""
     with reading(source), open_bytes(source) as stream:
         return read_exactly(stream, START_BYTES, source, at_least=0)
 
@@ -116,7 +116,7 @@ def read_to_end(stream: BinaryIO, source: Path) -> int:
         Number of bytes that were left.
 
     Raises:
-        DataError: a packed stream that goes on and on.
+        DataError: a packed stream without end.
     """
     left = 0
     while piece := stream.read(CHUNK):

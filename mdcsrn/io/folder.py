@@ -1,4 +1,4 @@
-"""What lies in a folder: images by name, other files, places that are closed, and results of earlier runs."""
+"""Sort the content of a folder: images by name, other files, unreadable places, and results of earlier runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two transforms of a NIfTI header, sform and qform: read, judged, moved to another grid and written again."""
+"""Transforms of a NIfTI header, sform and qform: read, judge, move to another grid and write again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of an image are (a magnitude, a phase, a map ...), by DICOM ImageType, BIDS entity or sidecar."""
+"""Classify an image's values (a magnitude, a phase, a map ...) by DICOM ImageType, BIDS entity or sidecar."""
 
 from __future__ import annotations
 

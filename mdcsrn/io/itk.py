@@ -1,4 +1,4 @@
-"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) through SimpleITK: LPS turned to RAS, its console kept quiet."""
+"""Read NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) through SimpleITK: LPS turned to RAS, console kept quiet."""
 
 from __future__ import annotations
 

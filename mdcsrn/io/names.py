@@ -1,4 +1,4 @@
-"""Endings of image files: which names count as images, and what is left of a name without its ending."""
+"""Suffixes of image files: which names count as images, and a name without its suffix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 files (.nii, .nii.gz) to volumes and back; whatever nibabel raises ends here."""
+"""Read and write NIfTI-1 and NIfTI-2 files (.nii, .nii.gz); errors of nibabel are translated here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a NIfTI header says: shape, type, an affine in millimetres, and what is odd about it.
+"""Read a NIfTI header: shape, type, an affine in millimetres, and what is odd about it.
 
 What has no bearing on the voxels or their places is a warning, whatever it is; what has is used only where it is sound.
 """

@@ -1,4 +1,4 @@
-"""Voxels of a NIfTI file: where they begin, read no further than the header promises, and scaled to float32."""
+"""Read the voxels of a NIfTI file: find their offset, read no further than promised, scale to float32."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def read_voxels(
         Values (D, H, W), C order, and what is odd.
 
     Raises:
-        DataError: the file is shorter than the header promises, or goes on and on, or cannot be told.
+        DataError: the file is shorter than the header promises, has no end, or an unknown length.
     """
     count, size = math.prod(facts.shape), facts.dtype.itemsize
     due = count * size

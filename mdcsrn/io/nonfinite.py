@@ -1,4 +1,4 @@
-"""Voxels that are NaN or infinite: counted, and filled from their neighbourhood so that they never spread."""
+"""Count voxels that are NaN or infinite, and fill them from their neighbourhood so that they never spread."""
 
 from __future__ import annotations
 

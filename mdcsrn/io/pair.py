@@ -1,4 +1,4 @@
-"""NIfTI pairs: a header in a .hdr file, its voxels in the .img file beside it."""
+"""Read NIfTI pairs: a header in a .hdr file, its voxels in the .img file beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scan: one volume with what its files say of how it was made, whatever format they have."""
+"""Scan: one volume with what its files say of its acquisition, whatever their format."""
 
 from __future__ import annotations
 

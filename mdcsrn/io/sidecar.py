@@ -1,4 +1,4 @@
-"""What the name of a file and the JSON beside it say of a scan: BIDS entities, contrast, slices, skull stripping."""
+"""Read a file's name and the JSON beside it: BIDS entities, contrast, slices, skull stripping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where scans come from: one file, a folder of files, a DICOM series, a zip; each becomes a named case to be loaded."""
+"""List scans to load as named cases: one file, a folder of files, a DICOM series or a zip."""
 
 from __future__ import annotations
 

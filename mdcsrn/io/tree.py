@@ -1,4 +1,4 @@
-"""Files below a folder, links followed, hidden ones left out."""
+"""List files below a folder, links followed, hidden ones left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM files that a dataset names but does not hold: a series whose other slices are there would come out short."""
+"""Detect DICOM files that a dataset names but does not hold, which would leave a series short of slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A volume: voxel values on a regular grid, the affine that says where the samples are, and where both came from."""
+"""Volume: voxel values on a regular grid, the affine that places the samples, and the source of both."""
 
 from __future__ import annotations
 

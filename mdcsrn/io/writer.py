@@ -1,4 +1,4 @@
-"""A MONAI image writer whose NIfTI files are whole or not there at all, with the forms of their source."""
+"""MONAI image writer whose NIfTI files are whole or not there at all, with the forms of their source."""
 
 from __future__ import annotations
 

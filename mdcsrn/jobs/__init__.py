@@ -1,1 +1,1 @@
-"""Take one scan from its file to the restored files: outputs checked first, work, writing, what is said of it."""
+"""Restore one scan from its file to its result files: check outputs, predict, write, report."""

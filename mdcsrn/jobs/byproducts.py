@@ -1,4 +1,4 @@
-"""What goes along with a volume and must never take it along when it fails: maps, labels, page and DICOM series."""
+"""Make maps, labels, page and DICOM series beside a volume; their failure never costs the volume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_needs(options: Options) -> None:
 
 @contextlib.contextmanager
 def attempt(role: str, failed: Failures) -> Iterator[None]:
-    """Note what goes wrong with one file beside the volume, and go on."""
+    """Note what goes wrong with one file beside the volume, and continue."""
     try:
         yield
     except Exception as error:  # whatever it is, a finished volume is worth more

@@ -1,4 +1,4 @@
-"""A scan to restore with the places of its results, and what became of it."""
+"""Job: a scan to restore with the paths of its results, and its outcome."""
 
 from __future__ import annotations
 

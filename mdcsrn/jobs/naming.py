@@ -1,4 +1,4 @@
-"""Whether a path that the user gave for a result means a file or a folder."""
+"""Decide whether a result path that the user gave means a file or a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may say about a prediction, as one value: the options of ``predict`` and ``bids``."""
+"""Options of ``predict`` and ``bids`` as one value."""
 
 from __future__ import annotations
 

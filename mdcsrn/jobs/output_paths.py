@@ -1,4 +1,4 @@
-"""Where results go: beside the input, into a file or into a folder, never onto an input."""
+"""Choose paths of results: beside the input, into a file or into a folder, never onto an input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every file that the cases of a run would write, held against each other, against the inputs and against the disk."""
+"""Check every file that a run would write against the others, against the inputs and against the disk."""
 
 from __future__ import annotations
 

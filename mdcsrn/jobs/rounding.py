@@ -1,4 +1,4 @@
-"""What rounding to whole numbers costs: the certificate of the stored voxels, and a warning where they are coarse."""
+"""Certify the voxels as stored after rounding to whole numbers, and warn where the rounding is coarse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One case from scan to files: read, predict, write volume, maps, labels, series and page, and the record last."""
+"""Run one case from scan to files: read, predict, write volume, maps, labels, series and page, and the record last."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def restore(
         options: of the run.
         model: the weights.
         maps: make the invention map.
-        progress: told of the work.
+        progress: called as the work proceeds.
 
     Raises:
         MdcsrnError: see there.

@@ -1,4 +1,4 @@
-"""The derived DICOM series of a case, with what its rounding costs."""
+"""Write the derived DICOM series of a case, with what its rounding costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a derived DICOM series, replaced by rename: a kill at any moment blocks no later run.
+"""Replace the folder of a derived DICOM series by rename: a kill at any moment blocks no later run.
 
 A folder cannot replace another one in one step. The old series is renamed aside, the new one in, and the record that
 vouches for it follows. Between these steps no record says whose series lies there; a note in the hidden folder does,

@@ -1,4 +1,4 @@
-"""Results of several files that appear together: made in a hidden folder beside their place, then moved there."""
+"""Publish results of several files together: made in a hidden folder beside their place, then moved there."""
 
 from __future__ import annotations
 

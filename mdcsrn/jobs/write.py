@@ -1,4 +1,4 @@
-"""The files of a result: volume, maps, labels, page, series and record, made first and then put in place together."""
+"""Write the files of a result (volume, maps, labels, page, series, record), then put them in place together."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Places:
 
 @contextlib.contextmanager
 def places(job: Job) -> Iterator[Places]:
-    """Make the hidden folders, so that a place that cannot be written is told before anything is computed.
+    """Make the hidden folders, so that a place that cannot be written is reported before anything is computed.
 
     Raises:
         OutputError: a place cannot be written, or other files lie where the DICOM series is to go.

@@ -1,4 +1,4 @@
-"""Fidelity of a restored volume: PSNR, SSIM, NRMSE, HFEN, band and power; pure functions and MONAI metrics.
+"""Metrics of a restored volume's fidelity: PSNR, SSIM, NRMSE, HFEN, band and power; functions and MONAI metrics.
 
 MONAI metrics are imported on first use: they bring MONAI and Ignite along, which the functions do not need.
 """

@@ -1,4 +1,4 @@
-"""How much of the missing k-space was restored: relative error outside the measured band."""
+"""Error of the restored k-space: relative error outside the measured band."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def band_error(prediction: Tensor, reference: Tensor, spec: DegradationSpec, mas
         GeometryError: shapes differ.
         DataError: nothing to count.
         ConfigError: fewer than three axes.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> from mdcsrn.kspace import DegradationSpec, degrade
+    >>> spec = DegradationSpec((1, 2, 2))
+    >>> zero_filled = degrade(cube, spec)
+    >>> round(band_error(zero_filled, cube, spec), 4), band_error(cube, cube, spec)
+    (1.0, 0.0)
     """
     check_pair(prediction, reference, mask)
     if reference.ndim < 3:

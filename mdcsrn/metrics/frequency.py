@@ -39,6 +39,12 @@ def hfen(
     Raises:
         GeometryError, DataError: shapes differ; nothing to count.
         ConfigError: fewer than three axes, an even size, sigma not above 0.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> round(hfen(0.9 * cube, cube), 4), hfen(cube, cube)
+    (0.1, 0.0)
     """
     check_pair(prediction, reference, mask)
     if reference.ndim < 3:
@@ -101,6 +107,13 @@ def power_ratio(
         GeometryError: shapes differ.
         DataError: nothing to count, or nothing below Nyquist is left out of the measured band.
         ConfigError: fewer than three axes, or no shell.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> from mdcsrn.kspace import DegradationSpec
+    >>> [round(ratio, 4) for ratio in power_ratio(0.5 * cube, cube, DegradationSpec((1, 2, 2)), shells=4)]
+    [nan, nan, 0.25, 0.25]
     """
     check_pair(prediction, reference, mask)
     if reference.ndim < 3 or shells < 1:
@@ -128,6 +141,13 @@ def power_error(
     """Mean absolute 10 log10(ratio) over the shells of :func:`power_ratio`, dB: 0 where the spectra agree.
 
     A ratio below 1e-4 counts as 1e-4 (40 dB, what a zero-filled volume gets); arguments and errors as there.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> from mdcsrn.kspace import DegradationSpec
+    >>> round(power_error(0.1 * cube, cube, DegradationSpec((1, 2, 2)), shells=4), 4)
+    20.0
     """
     return mean_log_ratio(power_ratio(prediction, reference, spec, mask, shells))
 

@@ -28,6 +28,15 @@ class HeadMaskMetric(RegressionMetric):
         reduction: MONAI's reduction over the images, ``"mean"`` by default.
 
     Call with ``(y_pred, y)``: (B, C, D, H, W) or (B, C, H, W), or lists of them without B; any unit, the same for both.
+
+    >>> import torch
+    >>> cube = torch.zeros(1, 1, 16, 16, 16)
+    >>> cube[..., 4:12, 4:12, 4:12] = 1
+    >>> class LargestError(HeadMaskMetric):
+    ...     def value(self, prediction, reference, peak, mask):
+    ...         return float((prediction - reference)[mask].abs().max() / peak)
+    >>> LargestError()(0.5 * cube, cube)
+    tensor([[0.5000]])
     """
 
     def __init__(self, head: bool = True, reduction: MetricReduction | str = MetricReduction.MEAN) -> None:
@@ -56,7 +65,17 @@ class HeadMaskMetric(RegressionMetric):
 
 
 class HeadMaskPSNR(HeadMaskMetric):
-    """:func:`mdcsrn.metrics.psnr` in dB for each image."""
+    """:func:`mdcsrn.metrics.psnr` in dB for each image.
+
+    >>> import torch
+    >>> cube = torch.zeros(1, 1, 16, 16, 16)
+    >>> cube[..., 4:12, 4:12, 4:12] = 1
+    >>> metric = HeadMaskPSNR()
+    >>> metric(0.9 * cube, cube)
+    tensor([[20.0000]])
+    >>> metric.aggregate()
+    tensor([20.0000])
+    """
 
     def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
         """See :meth:`HeadMaskMetric.value`."""
@@ -64,7 +83,17 @@ class HeadMaskPSNR(HeadMaskMetric):
 
 
 class HeadMaskNRMSE(HeadMaskMetric):
-    """:func:`mdcsrn.metrics.nrmse` over the data range for each image."""
+    """:func:`mdcsrn.metrics.nrmse` over the data range for each image.
+
+    >>> import torch
+    >>> cube = torch.zeros(1, 1, 16, 16, 16)
+    >>> cube[..., 4:12, 4:12, 4:12] = 1
+    >>> metric = HeadMaskNRMSE()
+    >>> metric(0.9 * cube, cube)
+    tensor([[0.1000]])
+    >>> metric.aggregate()
+    tensor([0.1000])
+    """
 
     def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
         """See :meth:`HeadMaskMetric.value`."""
@@ -72,7 +101,17 @@ class HeadMaskNRMSE(HeadMaskMetric):
 
 
 class HeadMaskHFEN(HeadMaskMetric):
-    """:func:`mdcsrn.metrics.hfen` for each volume; it has no unit, so that the data range plays no part."""
+    """:func:`mdcsrn.metrics.hfen` for each volume; it has no unit, so that the data range plays no part.
+
+    >>> import torch
+    >>> cube = torch.zeros(1, 1, 16, 16, 16)
+    >>> cube[..., 4:12, 4:12, 4:12] = 1
+    >>> metric = HeadMaskHFEN()
+    >>> metric(0.9 * cube, cube)
+    tensor([[0.1000]])
+    >>> metric.aggregate()
+    tensor([0.1000])
+    """
 
     def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
         """See :meth:`HeadMaskMetric.value`."""
@@ -88,6 +127,15 @@ class HeadMaskSSIM(HeadMaskMetric):
         sigma: Gaussian width in voxels.
         head: as :class:`HeadMaskMetric`.
         reduction: as :class:`HeadMaskMetric`.
+
+    >>> import torch
+    >>> cube = torch.zeros(1, 1, 16, 16, 16)
+    >>> cube[..., 4:12, 4:12, 4:12] = 1
+    >>> metric = HeadMaskSSIM()
+    >>> metric(0.9 * cube, cube)
+    tensor([[0.9890]])
+    >>> metric.aggregate()
+    tensor([0.9890])
     """
 
     def __init__(

@@ -35,6 +35,11 @@ def psnr(prediction: Tensor, reference: Tensor, data_range: float, mask: Tensor 
         GeometryError: shapes differ.
         DataError: nothing to count.
         ConfigError: the range is not above 0.
+
+    >>> import torch
+    >>> reference = torch.ones(8, 8, 8)
+    >>> round(psnr(0.9 * reference, reference, data_range=1.0), 3), psnr(reference, reference, 1.0)
+    (20.0, inf)
     """
     check_pair(prediction, reference, mask)
     peak = check_range(data_range)
@@ -64,6 +69,11 @@ def nrmse(
 
     Raises:
         GeometryError, DataError, ConfigError: as :func:`psnr`; or an unknown normalisation.
+
+    >>> import torch
+    >>> reference = 4 * torch.ones(8, 8, 8)
+    >>> nrmse(reference + 1, reference), nrmse(reference + 1, reference, data_range=10.0)
+    (0.25, 0.1)
     """
     check_pair(prediction, reference, mask)
     root = math.sqrt(_mean_square(prediction - reference, mask))

@@ -1,4 +1,4 @@
-"""What the reference volume alone decides: the intensity range of a metric and the region called "head"."""
+"""Intensity range of a metric and the region called "head", from the reference volume alone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def data_range(reference: Tensor) -> float:
 
     Raises:
         DataError: the volume is empty, holds NaN or Inf, or its 99.9th percentile is not above 0.
+
+    >>> import torch
+    >>> data_range(torch.arange(1001.0))
+    999.0
     """
     if reference.numel() == 0:
         raise DataError("an empty reference has no intensity range", got=f"shape {tuple(reference.shape)}")
@@ -50,6 +54,13 @@ def head_mask(reference: Tensor, spatial_dims: int = 3) -> Tensor:
 
     Raises:
         DataError: as :func:`data_range`.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> cube[6:10, 6:10, 6:10] = 0  # an enclosed hole belongs to the head
+    >>> int(head_mask(cube).sum()) == 8**3
+    True
     """
     above = (reference > METRIC_HEAD_FRACTION * data_range(reference)).detach().cpu().numpy()
     images = above.reshape(-1, *above.shape[above.ndim - spatial_dims :])

@@ -1,4 +1,4 @@
-"""Checks and masking that every metric shares: equal shapes, a usable range, a mask that holds something."""
+"""Check and mask inputs of every metric: equal shapes, a usable range, a mask that holds something."""
 
 from __future__ import annotations
 
@@ -51,7 +51,13 @@ def check_range(value: float) -> float:
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> float:
-    """Mean of `values` over the voxels where the mask is not zero (all voxels without one), summed in float64."""
+    """Mean of `values` over the voxels where the mask is not zero (all voxels without one), summed in float64.
+
+    >>> import torch
+    >>> values = torch.tensor([1.0, 2.0, 6.0])
+    >>> masked_mean(values, None), masked_mean(values, torch.tensor([1, 1, 0]))
+    (3.0, 1.5)
+    """
     if mask is None:
         return float(values.sum(dtype=torch.float64)) / values.numel()
     inside = (mask != 0).expand(values.shape)

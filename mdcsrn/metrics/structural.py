@@ -109,6 +109,13 @@ def ssim_map(
 
     Raises:
         GeometryError, DataError, ConfigError: shapes differ; too few axes; a setting out of range.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> values = ssim_map(0.5 * cube, cube, data_range=1.0)
+    >>> values.shape, round(float(values[0, 0, 0]), 3), round(float(values[8, 8, 8]), 3)
+    (torch.Size([16, 16, 16]), 1.0, 0.644)
     """
     check_pair(prediction, reference)
     scale = check_range(data_range)
@@ -169,6 +176,12 @@ def ssim(  # noqa: PLR0913 - will take its window as one value
 
     Raises:
         GeometryError, DataError, ConfigError: as :func:`ssim_map`; nothing is left to count.
+
+    >>> import torch
+    >>> cube = torch.zeros(16, 16, 16)
+    >>> cube[4:12, 4:12, 4:12] = 1
+    >>> ssim(cube, cube, data_range=1.0), round(ssim(0.5 * cube, cube, data_range=1.0), 3)
+    (1.0, 0.742)
     """
     check_pair(prediction, reference, mask)
     values = ssim_map(prediction, reference, data_range, window, size, sigma, spatial_dims, sample_covariance)

@@ -5,8 +5,9 @@ from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.legacy_checkpoint import map_published_state
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.planewise import PlaneWise
+from mdcsrn.networks.restore import publish_weights, warm_start
 from mdcsrn.networks.traits import Restorer, Traits, traits_of
-from mdcsrn.networks.weights import load_generator, load_network, load_weights, save_weights, ship
+from mdcsrn.networks.weights import load_generator, load_network, load_weights, save_weights
 from mdcsrn.networks.widen import widened
 
 __all__ = [
@@ -22,7 +23,8 @@ __all__ = [
     "load_weights",
     "map_published_state",
     "save_weights",
-    "ship",
+    "publish_weights",
     "traits_of",
+    "warm_start",
     "widened",
 ]

@@ -1,4 +1,4 @@
-"""Networks by name: what a checkpoint stores beside its weights, and how the network is built again from it."""
+"""Catalogue of networks by name: what a checkpoint stores beside its weights, and how it is built again."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def architecture(network: nn.Module) -> dict[str, Any]:
 
     Returns:
         ``{"name": ..., "arguments": {...}}``; :func:`build_network` is the inverse.
+
+    >>> from mdcsrn.networks import MDCSRN
+    >>> architecture(MDCSRN(blocks=1, units=2, growth=4))["arguments"]
+    {'blocks': 1, 'units': 2, 'growth': 4, 'residual': True, 'space_to_depth': None}
     """
     name = type(network).__name__
     if NETWORKS.get(name) is not type(network):
@@ -30,7 +34,11 @@ def architecture(network: nn.Module) -> dict[str, Any]:
 
 
 def build_network(description: Mapping[str, Any]) -> nn.Module:
-    """Build a network, freshly initialised, from what :func:`architecture` returned."""
+    """Build a network, freshly initialised, from what :func:`architecture` returned.
+
+    >>> build_network({"name": "MDCSRN", "arguments": {"blocks": 1, "units": 2}}).margin
+    (3, 3, 3)
+    """
     name = description.get("name")
     if name not in NETWORKS:
         raise CheckpointError("the checkpoint names an unknown network", got=name, allowed=", ".join(NETWORKS))

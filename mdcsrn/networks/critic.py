@@ -1,4 +1,4 @@
-"""Critics that score 3D patches for WGAN-GP; every score belongs to one sample alone, as a gradient penalty needs.
+"""Critics that score 3D patches for WGAN-GP, one sample at a time, as a gradient penalty needs.
 
 `original` is the critic of the published mDCSRN-GAN, `pointwise` the same with 1x1x1 convolutions. Their normalisation
 is a LayerNorm over all axes, and the published activation LeakyReLU(1) is the identity; here the slope is 0.2 unless
@@ -29,6 +29,10 @@ class Critic(nn.Module):
         base_channels: channels of the first layer; None: 32 for ``light``, 64 for the others.
         negative_slope: of the LeakyReLU, in [0, 1]; 1.0 is the identity of the published code.
         patch_size: edge of the patch in voxels, a multiple of 16; it fixes the LayerNorm of the last two presets.
+
+    >>> import torch
+    >>> Critic(base_channels=4)(torch.rand(2, 1, 16, 20, 24)).shape
+    torch.Size([2])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Descriptions of networks held against tensors: nothing is built that the tensors in the file do not fill."""
+"""Check a network's description against the tensors of its file before anything is built."""
 
 from __future__ import annotations
 

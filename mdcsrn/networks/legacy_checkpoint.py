@@ -1,4 +1,4 @@
-"""Checkpoints of the earlier mDCSRN code: their state dictionaries mapped to ours."""
+"""Map checkpoints of the earlier mDCSRN code to today's state dictionaries."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def map_published_state(state: Mapping[str, Tensor]) -> MDCSRN:
 
     Raises:
         CheckpointError: a name is unknown or missing, or a shape does not fit.
+
+    >>> from mdcsrn.networks import MDCSRN
+    >>> state = MDCSRN(blocks=2, units=3, growth=4, residual=False).state_dict()
+    >>> network = map_published_state({f"module.{name}": value for name, value in state.items()})
+    >>> network.blocks, network.units, network.growth, network.residual
+    (2, 3, 4, False)
     """
     plain = {re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in state.items()}
     unknown = sorted(name for name in plain if not _KNOWN.fullmatch(name))

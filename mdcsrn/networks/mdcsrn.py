@@ -75,6 +75,14 @@ class MDCSRN(nn.Module):
             pixel-shuffle after it. Sizes that the factor does not divide are padded once at the far end.
 
     Intensities are those of training: the volume divided by its 99.9th percentile, no clipping.
+
+    >>> import torch
+    >>> network = MDCSRN().eval()
+    >>> sum(p.numel() for p in network.parameters()), network.margin
+    (411648, (17, 17, 17))
+    >>> low = torch.rand(1, 1, 8, 9, 10)
+    >>> torch.equal(network(low), low)  # a residual that starts at zero
+    True
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Precision of a network's arithmetic, by name: what ``auto`` comes to here, and its autocast."""
+"""Precision of a network's arithmetic by name: resolve ``auto`` on this machine, and open its autocast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mDCSRN slab by slab: the same function of a whole volume, computed along one axis with nothing computed twice.
+"""Run mDCSRN slab by slab: the same function of a whole volume, computed along one axis, nothing computed twice.
 
 Every 3x3x3 convolution keeps the last two planes of its input from the slab before, so its output lags one plane behind
 its input. The 1x1x1 convolutions after the blocks are linear in the concatenation that they read, so each block adds

@@ -1,4 +1,4 @@
-"""The one door for files of tensors (``.pt``, ``.safetensors``): judged before anything is allocated, then read.
+"""Read files of tensors (``.pt``, ``.safetensors``): each is judged before anything is allocated, then read.
 
 Nothing in a file is run, no stated size is believed, and damage is found: the checksums of a ``.pt`` are compared
 (torch does not), and a ``.safetensors`` of ours holds one in its header.

@@ -54,7 +54,12 @@ class Traits:
 
 @runtime_checkable
 class Restorer(Protocol):
-    """A network of the catalogue that restores volumes: (N, C, D, H, W) -> (N, C, scale x (D, H, W))."""
+    """A network of the catalogue that restores volumes: (N, C, D, H, W) -> (N, C, scale x (D, H, W)).
+
+    >>> from mdcsrn.networks import MDCSRN, Critic
+    >>> isinstance(MDCSRN(), Restorer), isinstance(Critic("light"), Restorer)
+    (True, False)
+    """
 
     @property
     def traits(self) -> Traits:
@@ -73,6 +78,10 @@ def traits_of(network: nn.Module) -> Traits:
 
     Raises:
         ConfigError: it does not state any; a critic, for instance, restores nothing.
+
+    >>> from mdcsrn.networks import MDCSRN
+    >>> traits_of(MDCSRN(blocks=1, units=2, growth=4)).margin
+    (3, 3, 3)
     """
     if not isinstance(network, Restorer):
         raise ConfigError(

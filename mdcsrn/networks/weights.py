@@ -22,13 +22,11 @@ from torch import Tensor, nn
 from mdcsrn.errors import CheckpointError
 from mdcsrn.fetched import unfetched
 from mdcsrn.files import atomic_path, atomic_write_bytes
-from mdcsrn.hashes import write_hashes
 from mdcsrn.networks.catalog import architecture, build_network
 from mdcsrn.networks.described import build_described, described_by_tensors
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.tensor_files import CHECKSUM, HEADER, SAFE, checksum, first_line, read
 from mdcsrn.networks.traits import Restorer
-from mdcsrn.networks.widen import is_wider, widened
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +60,13 @@ def save_weights(path: str | os.PathLike[str], network: nn.Module, facts: Mappin
 
     Raises:
         OutputError: the file cannot be written; an old file is intact.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_weights, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2), {"epochs": 3})
+    ...     load_weights(f"{folder}/small.pt").growth
+    2
     """
     state = network.state_dict()
     for name in state:
@@ -134,12 +139,33 @@ def load_weights(path: str | os.PathLike[str], network: nn.Module | None = None)
     Raises:
         CheckpointError: the file is missing or damaged, not what the hash list beside it says, of another network, or
             does not say which network it belongs to.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_weights, save_weights
+    >>> network = MDCSRN(blocks=1, units=1, growth=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.safetensors", network)
+    ...     load_weights(f"{folder}/small.safetensors", network) is network, network.training
+    (True, False)
     """
     known = architecture(network)["arguments"] if isinstance(network, MDCSRN) else {}
-    return _load(path, known, network)
+    return read_network(path, known, network)
 
 
-def _load(path: str | os.PathLike[str], known: Mapping[str, Any], network: nn.Module | None = None) -> nn.Module:
+def read_network(path: str | os.PathLike[str], known: Mapping[str, Any], network: nn.Module | None = None) -> nn.Module:
+    """Fill a network from a file of weights, or build the one that the file describes.
+
+    Args:
+        path: file of weights, see :func:`read_weights`.
+        known: constructor arguments to assume where the file stores none.
+        network: to fill; None: a new one.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: as :func:`load_weights`.
+    """
     found = read_weights(path)
     description = found.network or described_by_tensors(found.state, known, path)
     if found.network is None:
@@ -164,9 +190,16 @@ def load_network(path: str | os.PathLike[str], arguments: Mapping[str, Any] | No
 
     Raises:
         CheckpointError: as :func:`load_weights`; the file holds a critic, or an argument is another one.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2))
+    ...     load_network(f"{folder}/small.pt").traits.margin
+    (2, 2, 2)
     """
     stated = dict(arguments or {})
-    network = _load(path, stated)
+    network = read_network(path, stated)
     if not isinstance(network, Restorer):
         raise CheckpointError(
             f"{path} holds no generator", got=type(network).__name__, remedy="give a generator's file"
@@ -202,53 +235,16 @@ def load_generator(
 
     Raises:
         CheckpointError: as :func:`load_network`.
+
+    >>> import tempfile
+    >>> from mdcsrn.networks import MDCSRN, load_generator, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/small.pt", MDCSRN(blocks=1, units=1, growth=2))
+    ...     load_generator(f"{folder}/small.pt", growth=2).traits.margin
+    (2, 2, 2)
     """
     given = {"blocks": blocks, "units": units, "growth": growth, "residual": residual, "space_to_depth": space_to_depth}
     return load_network(path, {name: value for name, value in given.items() if value is not None})
-
-
-def started(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Module:
-    """A network to train: as it is, or going on from a file of weights.
-
-    Args:
-        network: as its constructor left it.
-        start: file of weights; empty: none. Those of a generator that differs by a smaller growth rate alone are
-            widened (:func:`mdcsrn.networks.widened`). A file that does not say its network is taken for one of this.
-
-    Returns:
-        The same network, in training mode.
-
-    Raises:
-        CheckpointError: as :func:`load_weights`; the file belongs to another network.
-    """
-    if start and isinstance(network, MDCSRN):
-        narrow = _load(start, {name: network.architecture[name] for name in ("residual", "space_to_depth")})
-        if isinstance(narrow, MDCSRN) and is_wider(network, narrow):
-            network.load_state_dict(widened(narrow, network.growth).state_dict())
-            return network.train()
-    return load_weights(start, network).train() if start else network.train()
-
-
-def ship(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: str) -> list[Path]:
-    """Put weights into a bundle's ``models``: both forms under one name, and the hash list of all that is there.
-
-    Args:
-        source: file of weights in any form that describes its network.
-        folder: where to write ``<name>.pt``, ``<name>.safetensors`` and ``sha256.txt``.
-        name: stem of the files, by which ``mdcsrn predict --model`` finds them.
-
-    Returns:
-        The three files.
-
-    Raises:
-        CheckpointError: `source` is missing or damaged.
-        OutputError: a file cannot be written.
-    """
-    network, facts = load_weights(source), read_weights(source).facts
-    files = [Path(folder) / f"{name}{suffix}" for suffix in FORMS]
-    for file in files:
-        save_weights(file, network, facts)
-    return [*files, write_hashes(folder)]
 
 
 def fill_network(network: nn.Module, stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

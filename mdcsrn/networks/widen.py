@@ -1,4 +1,4 @@
-"""A wider generator that computes what a narrower one does, so that training goes on instead of beginning anew.
+"""Widen a generator without changing what it computes, so that training resumes instead of starting anew.
 
 The idea is Net2Net's (T. Chen, I. Goodfellow, J. Shlens, ICLR 2016, arXiv 1511.05641). Here the new features are as
 freshly initialised ones are, and whatever reads them begins at zero: gradients reach the readers from the first step.
@@ -27,6 +27,13 @@ def widened(network: MDCSRN, growth: int) -> MDCSRN:
 
     Raises:
         ConfigError: `growth` is smaller than the network's.
+
+    >>> import torch
+    >>> from mdcsrn.networks import MDCSRN
+    >>> narrow = MDCSRN(blocks=1, units=2, growth=2, residual=False).eval()
+    >>> wide, low = widened(narrow, growth=4), torch.rand(1, 1, 8, 8, 8)
+    >>> wide.growth, torch.allclose(wide(low), narrow(low), atol=1e-4)
+    (4, True)
     """
     if growth < network.growth:
         raise ConfigError("a network can be widened, not narrowed", got=growth, allowed=f">= {network.growth}")

@@ -1,4 +1,4 @@
-"""The record beside a result: what was done to which source with which weights, so that it can be checked again."""
+"""Record beside a result: source, weights and processing, so that the result can be checked again."""
 
 from __future__ import annotations
 

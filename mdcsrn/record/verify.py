@@ -1,4 +1,4 @@
-"""A result checked again from its files alone: hashes, geometry, and consistency with the source."""
+"""Verify a result from its files alone: hashes, geometry, and consistency with the source."""
 
 from __future__ import annotations
 

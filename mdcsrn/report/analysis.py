@@ -1,4 +1,4 @@
-"""Numbers behind a report's curves: slice by slice, along k-space, and the distribution of differences."""
+"""Compute a report's curves: slice by slice, along k-space, and the distribution of differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The panel as a plain array, for TensorBoard: LR, SR, HR and both errors in three planes, no drawing library."""
+"""Panel as a plain array, for TensorBoard: LR, SR, HR and both errors in three planes, no drawing library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of an evaluation: a prediction and the baselines against a reference, and the study over angles."""
+"""Page of an evaluation: a prediction and the baselines against a reference, and the study over angles."""
 
 from __future__ import annotations
 

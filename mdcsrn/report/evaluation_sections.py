@@ -1,4 +1,4 @@
-"""The parts of a page that need a reference: figures, slices, error maps, histograms and the study over angles."""
+"""Sections of a page that need a reference: figures, slices, error maps, histograms, the study over angles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTML file that shows a result: it opens from disk, loads nothing from a network and stays below 25 MB."""
+"""Build one HTML file that shows a result: it opens from disk, loads nothing from a network, stays below 25 MB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: volumes of one grid, what was measured, what is known, what is doubtful."""
+"""Content of a report as plain values: volumes of one grid, what was measured, facts and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One picture of one subject: LR, SR, HR and both errors, in three planes and enlarged, with figures and a scale."""
+"""Draw one picture of one subject: LR, SR, HR and both errors, in three planes and enlarged, with a scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a result: from a prediction in memory, or from its files and the record beside them."""
+"""Page of a result: from a prediction in memory, or from its files and the record beside them."""
 
 from __future__ import annotations
 

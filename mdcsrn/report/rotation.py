@@ -1,4 +1,4 @@
-"""The study over rotation angles: a reference is turned in plane, its scan shortened, and every method restores it."""
+"""Study restoration over rotation angles: turn a reference in plane, shorten its scan, restore it by every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a page that any result has: pictures, k-space, curves slice by slice, differences."""
+"""Sections of a page that every result has: pictures, k-space, curves slice by slice, differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A random transform of several volumes by one and the same draw: what the dictionary versions here have in common."""
+"""Base of the random dictionary transforms: change several volumes by one and the same draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges that random transforms draw from, checked where they are given and not in a worker."""
+"""Check ranges of random transforms where they are given, not in a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every transform here asks of a volume: plain float values, the name of its file, the degradation it carries."""
+"""Read the volumes that transforms get: plain float values, the name of the file, the degradation it carries."""
 
 from __future__ import annotations
 
@@ -78,6 +78,11 @@ def recorded_degradation(img: object) -> DegradationSpec:
 
     Raises:
         ConfigError: none is recorded, or it cannot be read.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import KSpaceLowPass
+    >>> recorded_degradation(KSpaceLowPass({"reduction": [1, 2, 2]})(torch.rand(1, 8, 8, 8))).reduction
+    (1.0, 2.0, 2.0)
     """
     meta = img if isinstance(img, Mapping) else meta_of(img)
     value = meta.get(DEGRADATION_KEY)

@@ -28,6 +28,13 @@ class CheckVolume(Transform):
         DataError: 4D or several channels, complex, NaN or infinite values (counted), zero or constant everywhere, or
             an axis shorter than `smallest`.
         GeometryError: the affine is singular, not finite or not 4x4.
+
+    >>> import torch
+    >>> CheckVolume(smallest=8)(torch.rand(1, 8, 9, 10)).shape
+    torch.Size([1, 8, 9, 10])
+    >>> CheckVolume()(torch.zeros(1, 8, 9, 10))
+    Traceback (most recent call last):
+    mdcsrn.errors.DataError: a volume without a file name holds the same value everywhere | got: 0.0 | allowed: an image
     """
 
     backend = [TransformBackends.TORCH]
@@ -58,6 +65,10 @@ class CheckVolumed(MapTransform):
         keys: keys of the volumes to check.
         smallest: fewest voxels per axis; None: no limit.
         allow_missing_keys: do not raise when a key is missing.
+
+    >>> import torch
+    >>> CheckVolumed(keys=["image"])({"image": torch.rand(1, 8, 9, 10).double()})["image"].dtype
+    torch.float32
     """
 
     backend = CheckVolume.backend

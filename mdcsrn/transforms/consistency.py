@@ -1,4 +1,4 @@
-"""Data consistency after the network: the measured part of k-space is put back, with a certificate."""
+"""Restore data consistency after the network: put the measured k-space back, with a certificate."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ class DataConsistency(Transform):
     Raises:
         ConfigError: no degradation is given or recorded, or it has partial Fourier.
         GeometryError: the grids do not fit each other.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import KSpaceLowPass
+    >>> truth = torch.rand(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> measured = KSpaceLowPass({"reduction": [1, 2, 2]})(truth)
+    >>> result = DataConsistency()(torch.zeros_like(truth), measured)
+    >>> torch.allclose(result, measured, atol=1e-6)
+    True
+    >>> result.meta["consistency"]["before"]["relative_error"]
+    1.0
     """
 
     backend = [TransformBackends.TORCH]
@@ -74,6 +84,14 @@ class DataConsistencyd(MapTransform):
         raw_key: where the result before projection is kept, one for each key; None: nowhere.
         threshold: smallest window weight to divide by.
         allow_missing_keys: do not raise when a key is missing; `measured_key` must be there.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import KSpaceLowPassd
+    >>> data = {"image": torch.rand(1, 8, 8, 8), "pred": torch.zeros(1, 8, 8, 8)}
+    >>> data = KSpaceLowPassd("image", {"reduction": [1, 2, 2]})(data)
+    >>> data = DataConsistencyd("pred", raw_key="raw")(data)
+    >>> torch.allclose(data["pred"], data["image"], atol=1e-6), float(data["raw"].max())
+    (True, 0.0)
     """
 
     backend = DataConsistency.backend

@@ -1,4 +1,4 @@
-"""Intensity scaling: one factor per volume, so that low and high resolution keep the same zero and the same unit."""
+"""Scale intensities by one factor per volume, so that low and high resolution keep the same zero and unit."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ class ScaleByPercentile(InvertibleTransform):
 
     Raises:
         DataError: the percentile is not finite or not above zero; the file is named.
+
+    >>> import torch
+    >>> scale = ScaleByPercentile(percent=100)
+    >>> scaled = scale(torch.tensor([0.0, 2.0, 4.0]))
+    >>> scaled.tolist(), scaled.meta["scale"]
+    ([0.0, 0.5, 1.0], 4.0)
+    >>> scale.inverse(scaled).tolist()
+    [0.0, 2.0, 4.0]
     """
 
     backend = [TransformBackends.TORCH]
@@ -75,6 +83,12 @@ class ScaleByPercentiled(MapTransform, InvertibleTransform):
         percent: percentile, in (0, 100].
         factor_key: name in the meta-data of each volume under which the factor is kept.
         allow_missing_keys: do not raise when a key is missing; `reference_key` must be there.
+
+    >>> import torch
+    >>> data = {"image": torch.tensor([0.0, 4.0]), "label": torch.tensor([2.0, 6.0])}
+    >>> scaled = ScaleByPercentiled(percent=100)(data)
+    >>> scaled["image"].tolist(), scaled["label"].tolist()
+    ([0.0, 1.0], [0.5, 1.5])
     """
 
     backend = ScaleByPercentile.backend
@@ -118,6 +132,13 @@ class UndoScaled(MapTransform):
 
     Raises:
         ConfigError: the reference is missing or holds no factor.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import ScaleByPercentiled
+    >>> data = ScaleByPercentiled("image", percent=100)({"image": torch.tensor([0.0, 4.0])})
+    >>> data["pred"] = torch.tensor([0.25, 1.0])
+    >>> UndoScaled()(data)["pred"].tolist()
+    [1.0, 4.0]
     """
 
     backend = [TransformBackends.TORCH]

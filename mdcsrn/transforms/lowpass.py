@@ -1,4 +1,4 @@
-"""A short scan of a volume: the k-space degradation as a MONAI transform."""
+"""Simulate a short scan of a volume: the k-space degradation as a MONAI transform."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ class KSpaceLowPass(Transform):
     Raises:
         ConfigError: a value of `spec` is unknown or out of range.
         GeometryError: the volume is not (C, D, H, W).
+
+    >>> import torch
+    >>> volume = torch.rand(1, 8, 16, 16)
+    >>> KSpaceLowPass({"reduction": [1, 2, 2]})(volume).shape
+    torch.Size([1, 8, 16, 16])
+    >>> KSpaceLowPass({"reduction": [1, 2, 2], "grid": "acquired"})(volume).shape
+    torch.Size([1, 8, 8, 8])
     """
 
     backend = [TransformBackends.TORCH]
@@ -65,6 +72,12 @@ class KSpaceLowPassd(MapTransform):
         keys: keys of the volumes to degrade.
         spec: the degradation, or its plain values.
         allow_missing_keys: do not raise when a key is missing.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import recorded_degradation
+    >>> data = KSpaceLowPassd("image", {"reduction": [1, 2, 2]})({"image": torch.rand(1, 8, 8, 8)})
+    >>> recorded_degradation(data["image"]).reduction
+    (1.0, 2.0, 2.0)
     """
 
     backend = KSpaceLowPass.backend

@@ -1,4 +1,4 @@
-"""A short scan drawn at random: reduction, axes, window and noise from ranges, each draw recorded."""
+"""Simulate a short scan at random: reduction, axes, window and noise from ranges, each draw recorded."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ class RandKSpaceLowPass(RandomizableTransform):
 
     Raises:
         ConfigError: a range is not two numbers in order, or a value is unknown or out of range.
+
+    >>> import torch
+    >>> transform = RandKSpaceLowPass(axes=[1, 2]).set_random_state(seed=0)
+    >>> transform(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    >>> transform.spec.reduction
+    (1.0, 2.0, 2.0)
     """
 
     backend = [TransformBackends.TORCH]
@@ -123,6 +130,14 @@ class RandKSpaceLowPassd(OneDrawd):
         grid: ``reference`` or ``acquired``.
         prob: probability to degrade.
         allow_missing_keys: do not raise when a key is missing.
+
+    >>> import torch
+    >>> from mdcsrn.transforms import recorded_degradation
+    >>> volume = torch.rand(1, 8, 8, 8)
+    >>> transform = RandKSpaceLowPassd(["a", "b"], reduction=(1.5, 3.0)).set_random_state(seed=0)
+    >>> data = transform({"a": volume, "b": volume})
+    >>> recorded_degradation(data["a"]) == recorded_degradation(data["b"])
+    True
     """
 
     backend = RandKSpaceLowPass.backend

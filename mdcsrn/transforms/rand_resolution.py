@@ -1,4 +1,4 @@
-"""A reference of another resolution: random centred crop of k-space, so that training sees many voxel spacings."""
+"""Lower a reference's resolution by a random centred crop of k-space, so that training sees many voxel spacings."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ class RandResolution(RandomizableTransform):
 
     Raises:
         ConfigError: `factor` is not two numbers in order, from 1, or `min_size` is below 1.
+
+    >>> import torch
+    >>> RandResolution(factor=(2, 2))(torch.rand(1, 8, 10, 12)).shape
+    torch.Size([1, 4, 5, 6])
+    >>> RandResolution(factor=(2, 2), min_size=5)(torch.rand(1, 8, 10, 12)).shape
+    torch.Size([1, 5, 5, 6])
     """
 
     backend = [TransformBackends.TORCH]
@@ -79,6 +85,12 @@ class RandResolutiond(OneDrawd):
         min_size: smallest number of samples per axis.
         prob: probability to change the volumes.
         allow_missing_keys: do not raise when a key is missing.
+
+    >>> import torch
+    >>> volume = torch.rand(1, 24, 24, 24)
+    >>> data = RandResolutiond(["a", "b"]).set_random_state(seed=0)({"a": volume, "b": volume})
+    >>> data["a"].shape == data["b"].shape
+    True
     """
 
     backend = RandResolution.backend

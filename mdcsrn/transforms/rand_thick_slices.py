@@ -1,4 +1,4 @@
-"""A 2D multi-slice scan drawn at random: slices with a profile, a distance and unequal brightness, which alias."""
+"""Simulate a 2D multi-slice scan at random: slices with a profile, a distance and unequal brightness, which alias."""
 
 from __future__ import annotations
 
@@ -89,6 +89,13 @@ class RandThickSlices(RandomizableTransform):
 
     Raises:
         ConfigError: a range is not two numbers in order, or a value is unknown or out of range.
+
+    >>> import torch
+    >>> transform = RandThickSlices(reduction=(2, 2), thickness=(1, 1), profiles="box", axes=[0])
+    >>> transform(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    >>> transform.slices.axis, transform.slices.reduction, transform.slices.profile
+    (0, 2.0, 'box')
     """
 
     backend = [TransformBackends.TORCH]
@@ -154,6 +161,12 @@ class RandThickSlicesd(OneDrawd):
         axes: array axes to choose from.
         prob: probability to degrade.
         allow_missing_keys: do not raise when a key is missing.
+
+    >>> import torch
+    >>> volume = torch.rand(1, 8, 8, 8)
+    >>> data = RandThickSlicesd(["a", "b"]).set_random_state(seed=0)({"a": volume, "b": volume})
+    >>> torch.equal(data["a"], data["b"])
+    True
     """
 
     backend = RandThickSlices.backend

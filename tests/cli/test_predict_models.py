@@ -14,7 +14,7 @@ import torch
 
 from mdcsrn.files import sha256
 from mdcsrn.inference.planning.models import model_names
-from mdcsrn.networks import MDCSRN, save_weights, ship
+from mdcsrn.networks import MDCSRN, publish_weights, save_weights
 from mdcsrn.resources import folder
 
 RANGES = """
@@ -38,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = MDCSRN(blocks=1, units=2, growth=4, space_to_depth=(2, 2, 2))
         torch.nn.init.normal_(network.recon.weight, std=0.02)
         save_weights(work / "trained.pt", network)
-        ship(work / "trained.pt", home / "models", name)
+        publish_weights(work / "trained.pt", home / "models", name)
     return home
 
 

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from mdcsrn.errors import CheckpointError
 from mdcsrn.hashes import weight_files
 from mdcsrn.inference.planning.models import find_model
-from mdcsrn.networks import MDCSRN, load_generator, load_weights, save_weights, ship
-from mdcsrn.networks.weights import read_weights, started
+from mdcsrn.networks import MDCSRN, load_generator, load_weights, publish_weights, save_weights
+from mdcsrn.networks.restore import warm_start
+from mdcsrn.networks.weights import read_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "bundles" / "mdcsrn_wgan_gp" / "models"
 NESTED = Path(__file__).with_name("data") / "nested.pt"  # by the code of before: tensors under `model`
@@ -86,11 +87,11 @@ def test_files_of_before_still_load(tmp_path: Path) -> None:
     assert read_weights(NESTED).facts == {"step": 3, "psnr": 29.5, "degradation": {"reduction": [1, 2, 2]}}
     assert same(load_generator(NESTED, residual=False, growth=2), network)
     assert same(find_model(model=NESTED).network, network)
-    assert same(started(MDCSRN(**NESTED_ARGUMENTS), NESTED), network)
-    assert started(MDCSRN(**{**NESTED_ARGUMENTS, "growth": 3}), NESTED).growth == 3  # widened
+    assert same(warm_start(MDCSRN(**NESTED_ARGUMENTS), NESTED), network)
+    assert warm_start(MDCSRN(**{**NESTED_ARGUMENTS, "growth": 3}), NESTED).growth == 3  # widened
     with pytest.raises(CheckpointError, match="belongs to another network"):
         load_weights(NESTED, MDCSRN(**{**NESTED_ARGUMENTS, "residual": True}))
-    ship(NESTED, tmp_path, "model")
+    publish_weights(NESTED, tmp_path, "model")
     for form in (".pt", ".safetensors"):
         assert same(load_weights(tmp_path / f"model{form}"), network)
         assert read_weights(tmp_path / f"model{form}").facts == read_weights(NESTED).facts
@@ -125,8 +126,8 @@ def test_what_a_config_states_completes_a_plain_file(tmp_path: Path) -> None:
     assert network.architecture == small(**CELLS).architecture
     assert same(network, small(**CELLS))
     assert same(load_weights(path, MDCSRN(2, 3, 2, **CELLS)), network)
-    assert same(started(MDCSRN(2, 3, 2, **CELLS), path), network)
-    assert started(MDCSRN(2, 3, 4, **CELLS), path).growth == 4  # widened
+    assert same(warm_start(MDCSRN(2, 3, 2, **CELLS), path), network)
+    assert warm_start(MDCSRN(2, 3, 4, **CELLS), path).growth == 4  # widened
     for wrong in ({**CELLS, "blocks": 3}, {**CELLS, "growth": 4}, {**CELLS, "space_to_depth": (2, 2, 2)}):
         with pytest.raises(CheckpointError, match=r"plain\.pt"):
             load_generator(path, **wrong)

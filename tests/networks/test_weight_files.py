@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from mdcsrn.errors import CheckpointError, OutputError
 from mdcsrn.hashes import HASHES
-from mdcsrn.networks import MDCSRN, Critic, load_generator, load_weights, save_weights, ship
-from mdcsrn.networks.weights import read_weights, started
+from mdcsrn.networks import MDCSRN, Critic, load_generator, load_weights, publish_weights, save_weights
+from mdcsrn.networks.restore import warm_start
+from mdcsrn.networks.weights import read_weights
 
 FORMS = (".pt", ".safetensors")
 FACTS = {"psnr": 29.123456789012345, "degradation": {"reduction": [1, 2, 2], "window": "box"}, "start": None, "step": 3}
@@ -77,13 +78,13 @@ def test_ship_gives_both_forms_and_lists_them(tmp_path: Path) -> None:
     network = small()
     save_weights(tmp_path / "run" / "model_best.pt", network, FACTS)
     home = tmp_path / "bundle" / "models"
-    assert ship(tmp_path / "run" / "model_best.pt", home, "model") == [
+    assert publish_weights(tmp_path / "run" / "model_best.pt", home, "model") == [
         home / "model.pt", home / "model.safetensors", home / HASHES,
     ]  # fmt: skip
     for form in FORMS:
         assert same(load_weights(home / f"model{form}"), network)
         assert read_weights(home / f"model{form}").facts == FACTS
-    ship(home / "model.safetensors", home, "gan")  # from either form, beside what is there
+    publish_weights(home / "model.safetensors", home, "gan")  # from either form, beside what is there
     assert same(load_weights(home / "gan.pt"), network)
     listed = [line.split("  ")[1] for line in (home / HASHES).read_text().splitlines()]
     assert listed == ["gan.pt", "gan.safetensors", "model.pt", "model.safetensors"]
@@ -92,7 +93,7 @@ def test_ship_gives_both_forms_and_lists_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_changed_file_is_not_the_listed_one(form: str, tmp_path: Path) -> None:
     save_weights(tmp_path / "a.pt", small())
-    ship(tmp_path / "a.pt", tmp_path / "models", "model")
+    publish_weights(tmp_path / "a.pt", tmp_path / "models", "model")
     path = tmp_path / "models" / f"model{form}"
     save_weights(path, small(), {"other": 1})  # whole, and of the same network
     for reading in (load_weights, load_generator):
@@ -217,7 +218,7 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
 def test_training_starts_from_a_file(form: str, tmp_path: Path) -> None:
     save_weights(tmp_path / f"a{form}", small())
     fresh = MDCSRN(1, 2, 4)
-    network = started(fresh, tmp_path / f"a{form}")
+    network = warm_start(fresh, tmp_path / f"a{form}")
     assert network is fresh
     assert network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -226,18 +227,18 @@ def test_training_starts_from_a_file(form: str, tmp_path: Path) -> None:
 
 def test_training_starts_from_nothing() -> None:
     network = MDCSRN(1, 2, 4)
-    assert started(network) is network
-    assert started(network, "").training
+    assert warm_start(network) is network
+    assert warm_start(network, "").training
     assert not network.recon.weight.any(), "as it was"
 
 
 def test_training_does_not_start_from_another_network(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.pt", small(growth=6))
     with pytest.raises(CheckpointError, match="belongs to another network") as caught:
-        started(MDCSRN(1, 2, 4), tmp_path / "a.pt")
+        warm_start(MDCSRN(1, 2, 4), tmp_path / "a.pt")
     assert "growth" in str(caught.value.got)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        started(MDCSRN(1, 2, 4), tmp_path / "nothing.pt")
+        warm_start(MDCSRN(1, 2, 4), tmp_path / "nothing.pt")
 
 
 def test_the_description_is_json(whole: bytes) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mdcsrn.errors import CheckpointError, ConfigError
 from mdcsrn.networks import MDCSRN, save_weights, widened
-from mdcsrn.networks.weights import started
+from mdcsrn.networks.restore import warm_start
 
 
 def trained(**changes: Any) -> MDCSRN:
@@ -59,11 +59,11 @@ def test_none_is_narrowed() -> None:
 def test_training_starts_from_a_narrower_network_and_from_no_other(tmp_path: Path) -> None:
     narrow = trained().eval()
     save_weights(tmp_path / "narrow.pt", narrow)
-    wide = started(MDCSRN(blocks=2, units=2, growth=5), tmp_path / "narrow.pt")
+    wide = warm_start(MDCSRN(blocks=2, units=2, growth=5), tmp_path / "narrow.pt")
     assert wide.training
     x = torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(wide.eval()(x), narrow(x), rtol=1e-4, atol=1e-4)
     for other in (MDCSRN(blocks=2, units=2, growth=2), MDCSRN(blocks=2, units=3, growth=5)):
         with pytest.raises(CheckpointError, match="belongs to another network"):
-            started(other, tmp_path / "narrow.pt")
+            warm_start(other, tmp_path / "narrow.pt")

@@ -1,1 +1,1 @@
-"""The parts of the app: what it offers, how a request is read, and its tasks; all inference is mdcsrn's own."""
+"""Offer models, read requests and run tasks of the MONAI Label app; all inference is mdcsrn's own."""

@@ -1,4 +1,4 @@
-"""A batch over the study folder: the good scans are done, the bad ones are listed, as ``mdcsrn predict`` does."""
+"""Run a task over the study folder: restore what can be restored and list failures, as ``mdcsrn predict`` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the environment's variables by which the start, the server and the app tell each other what was set."""
+"""Environment variables that carry settings between the start script, the server and the app."""
 
 TOKEN_FILE = "MDCSRN_LABEL_TOKEN_FILE"  # holds the token that every request must bear
 ORIGINS = "MDCSRN_LABEL_ORIGINS"  # web pages that may ask, parted by commas

@@ -1,4 +1,4 @@
-"""What a client hears when something is wrong: the project's own words with a status of HTTP, never a bare 500."""
+"""Turn errors into HTTP answers: the project's own words with a fitting status, never a bare 500."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def status_of(error: MdcsrnError) -> int:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Turn what is raised inside into an answer; the server goes on.
+    """Turn what is raised inside into an answer; the server keeps running.
 
     Raises:
         HTTPException: with the error's text as its detail.

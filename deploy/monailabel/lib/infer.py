@@ -1,4 +1,4 @@
-"""One infer task: a scan in, the volume that ``mdcsrn predict`` writes for it out, with what is known of it."""
+"""Inference task: restore one scan into the volume that ``mdcsrn predict`` writes for it, with its facts."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class SuperResolution(InferTask):
 
 
 def answer(outcome: Outcome) -> dict[str, Any]:
-    """What a client is told: the decision and the warnings in words, the times, and the whole record.
+    """What is reported to a client: the decision and the warnings in words, the times, and the whole record.
 
     Keys that MONAI Label's own clients look for (``label_names``, ``latencies``, ``centroids``) are there.
     """

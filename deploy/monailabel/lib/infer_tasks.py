@@ -1,4 +1,4 @@
-"""What the app offers: each model of each bundle, and each model trained here, once on its own grid and once finer."""
+"""List the inference tasks: every model of each bundle and every model trained here, on its own grid and finer."""
 
 from __future__ import annotations
 

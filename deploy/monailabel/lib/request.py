@@ -1,4 +1,4 @@
-"""From a client's request to the options of a prediction: a key or a value that is not known is refused."""
+"""Read a client's request into the options of a prediction; unknown keys and values are refused."""
 
 from __future__ import annotations
 

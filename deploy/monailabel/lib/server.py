@@ -1,4 +1,4 @@
-"""MONAI Label's web application behind a gate: a token, no foreign web pages, and words for what cannot be read."""
+"""Guard MONAI Label's web application: a token, no foreign web pages, and plain errors for unreadable requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scans of a study folder as a datalist for training, by the checks and the split of ``mdcsrn data folder``."""
+"""Make a training datalist of the study folder, by the checks and the split of ``mdcsrn data folder``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_study(datastore: Datastore, folder: Path, val_split: float, crop_kspace: bool) -> Path:
-    """List the images of a study folder for training and validation, parted by person.
+    """List the images of a study folder for training and validation, split by person.
 
     Results of inference lie among MONAI Label's labels and are no scans.
 

@@ -1,4 +1,4 @@
-"""The training task: fine-tunes a bundle's model on the scans of the study folder, by the bundle's own configs."""
+"""Training task: fine-tune a bundle's model on the scans of the study folder, by the bundle's own configs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lib.study_datalist import write_study
 from mdcsrn.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from mdcsrn.files import atomic_write_text, read_mapping
 from mdcsrn.inference.planning.models import find_model, model_names
-from mdcsrn.networks import ship
+from mdcsrn.networks import publish_weights
 from mdcsrn.networks.weights import read_weights
 from mdcsrn.resources import read_metadata
 
@@ -38,12 +38,12 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class Wish:
-    """What a training is asked for; an equal wish of the same name goes on where the earlier one was stopped.
+    """What a training is asked for; an equal wish of the same name resumes where the earlier one stopped.
 
     Attributes:
         bundle: name of the bundle.
         name: of the model that comes of it.
-        start: name of the bundle's model to go on from.
+        start: name of the bundle's model to start from.
         val_split: share of the people whose scans measure the result.
         crop_kspace: bring scans with an empty outer band to the matrix that was measured; they would teach blur.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -73,7 +73,7 @@ class FineTune(TrainTask):
 
     @staticmethod
     def is_possible(home: Path) -> bool:
-        """True where the bundle has the configs that this takes, and weights to go on from."""
+        """True where the bundle has the configs that this takes, and weights to start from."""
         return all((home / config).is_file() for config in CONFIGS) and bool(model_names(home))
 
     def info(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class FineTune(TrainTask):
                 f"the training of {wish.name} ended with an error", got=f"status {ended.returncode}",
                 remedy="read the lines above; the same request goes on from the last checkpoint",
             )  # fmt: skip
-        files = ship(run / "model_best.pt", self.models, wish.name)
+        files = publish_weights(run / "model_best.pt", self.models, wish.name)
         logger.info("model %s is there: %s", wish.name, ", ".join(file.name for file in files))
         return {"model": wish.name, **_progress(run, asdict(wish), True)}
 

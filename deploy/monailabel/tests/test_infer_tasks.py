@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks import ship
+from mdcsrn.networks import publish_weights
 from mdcsrn.resources import bundle_folder
 
 from .conftest import APP, BUNDLE
@@ -24,7 +24,7 @@ def two_models(tmp_path: Path) -> Path:
     """A bundle of the user's own, with a second model."""
     home = tmp_path / "own_bundle"
     shutil.copytree(bundle_folder(BUNDLE), home, ignore=shutil.ignore_patterns("runs", "eval"))
-    ship(home / "models" / "model.pt", home / "models", "gan")
+    publish_weights(home / "models" / "model.pt", home / "models", "gan")
     return home
 
 

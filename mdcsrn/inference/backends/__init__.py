@@ -1,4 +1,4 @@
-"""Ways to run a network: eager and compiled PyTorch, OpenVINO, ONNX Runtime, CUDA, and the choice between them."""
+"""Run a network by eager or compiled PyTorch, OpenVINO, ONNX Runtime or CUDA, and choose between them."""
 
 from __future__ import annotations
 

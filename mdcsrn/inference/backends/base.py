@@ -1,4 +1,4 @@
-"""What a backend is: it takes a network in evaluation mode and gives back a callable for one shape and precision."""
+"""Backend protocol: take a network in evaluation mode, return a callable for one shape and precision."""
 
 from __future__ import annotations
 

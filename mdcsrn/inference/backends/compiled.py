@@ -1,4 +1,4 @@
-"""``torch.compile``: the network as generated C++, with its weights frozen into it."""
+"""Run a network through ``torch.compile``, as generated C++ with its weights frozen into it."""
 
 from __future__ import annotations
 

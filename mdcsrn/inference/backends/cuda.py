@@ -1,4 +1,4 @@
-"""One NVIDIA GPU: channels-last convolutions on tensor cores, replayed as one CUDA graph."""
+"""Run a network on one NVIDIA GPU: channels-last convolutions on tensor cores, replayed as one CUDA graph."""
 
 from __future__ import annotations
 

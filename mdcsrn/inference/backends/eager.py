@@ -1,4 +1,4 @@
-"""Plain PyTorch on the processor: always there, and what every other backend is compared with."""
+"""Run a network in plain PyTorch on the processor: always available, the reference for every other backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep what was made of a network for the volumes that come after: its record, and runners for their shapes.
+"""Keep recorded and compiled forms of a network for later volumes.
 
 A folder of scans asks for one network again and again. PyTorch frees nothing of a record that it has made, 6 MiB for
 the shipped network, and compiling takes seconds: a network is recorded once, and compiled once for each set of shapes.

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the processor, in float32."""
+"""Run a network in ONNX Runtime on the processor, in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the processor: the fastest of the tools that need no compiler, in a precision that is always stated."""
+"""Run a network in OpenVINO on the processor: the fastest that needs no compiler, in a precision always stated."""
 
 from __future__ import annotations
 

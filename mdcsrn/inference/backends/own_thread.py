@@ -1,4 +1,4 @@
-"""A short-lived thread for libraries that leave the calling thread's signal stack in ruins.
+"""Run a call in its own thread: OpenVINO corrupts the caller's signal stack.
 
 OpenVINO's processor plugin gives the thread that loads it another stack for signal handlers
 (``sigaltstack(2)``: frames with wide registers need room), and puts the one before back when it is unloaded. Plugins

@@ -1,4 +1,4 @@
-"""Eight-bit weights and activations from a calibration set, through NNCF."""
+"""Quantise weights and activations to eight bits from a calibration set, through NNCF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fastest backend whose error against float32 is small enough, found on a piece of the very volume."""
+"""Select the fastest backend whose error against float32 is small enough, timed on a piece of the volume itself."""
 
 from __future__ import annotations
 

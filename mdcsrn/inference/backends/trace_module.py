@@ -1,4 +1,4 @@
-"""A network's operations as TorchScript, recorded once at a small size, for the tools that read TorchScript."""
+"""Record a network as TorchScript, once at a small size, for the tools that read TorchScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sidecar says of the matrix that was acquired: where to look for the edge of an empty band, never the proof."""
+"""Acquired matrix by a sidecar: a hint where the edge of an empty band may lie, never the proof."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where there is something to restore: the head, found from the input alone, so that air costs nothing."""
+"""Find the head in the input alone, so that air costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an image is a magnitude, which is all that the networks know: refused or named where it is not."""
+"""Check that an image is a magnitude, which is all that the networks know: refuse it or warn where it is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights to predict with: found by a bundle's name or a path, with what is known of their training."""
+"""Find the weights of a prediction by a bundle's name or a path, with what is known of their training."""
 
 from __future__ import annotations
 

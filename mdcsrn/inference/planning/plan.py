@@ -1,4 +1,4 @@
-"""The plan of one prediction: which part of k-space was measured, which grid the result has, and why."""
+"""Plan of one prediction: the measured part of k-space, the grid of the result, and the reasons."""
 
 from __future__ import annotations
 

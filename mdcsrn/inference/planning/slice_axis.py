@@ -1,4 +1,4 @@
-"""Which axis of a scan runs across 2D slices: their profile, not a k-space crop, is what was measured there."""
+"""Find the axis across 2D slices: there the slice profile was measured, not a k-space crop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_slice_axis(spacing: Sequence[float], facts: ScanFacts, asked: bool = Fa
         of the coarser other axis.
 
     Raises:
-        ConfigError: `asked`, and no axis can be told from the others.
+        ConfigError: `asked`, and no axis can be distinguished from the others.
     """
     if facts.acquisition == "3D" and not asked:
         return SliceAxis(None)

@@ -1,4 +1,4 @@
-"""What to ask for where a scan has nothing to fill: a factor that fits its voxels and what the weights have seen."""
+"""Suggest a factor for a scan with no empty band, from its voxels and the weights' training range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_VOXELS = 2**29  # 2 GiB as float32: more is no suggestion
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One way to go on.
+    """One task to try instead.
 
     Attributes:
         factor: per array axis.

@@ -1,4 +1,4 @@
-"""What is asked for (fill the scan's own grid, or refine it), and the plan that a volume gets for it."""
+"""Task of a prediction (fill the scan's own grid, or refine it), and the plan that it gives for a volume."""
 
 from __future__ import annotations
 

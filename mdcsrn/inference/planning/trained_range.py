@@ -1,4 +1,4 @@
-"""What a set of weights has seen in training, and by name what of a scan lies outside of it."""
+"""Training range of a set of weights, and named warnings for a scan outside it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def outside(
         plan: of the prediction; where it does nothing, no network runs and there is nothing to warn of.
         facts: what is known of the acquisition.
         trained: of the weights; None: they come without one.
-        window: of the low-pass that the scan went through: a scan says nothing of it, so a box, unless told.
+        window: of the low-pass that the scan went through: a scan says nothing of it, so a box unless given.
         noise: added in k-space, as a fraction of the 99.9th percentile; None: not known, and not warned of.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A calibration set for 8-bit arithmetic: what a network meets on columns through the middle of a real volume."""
+"""Collect a calibration set for 8-bit arithmetic: the network's inputs on columns through a real volume's middle."""
 
 from __future__ import annotations
 

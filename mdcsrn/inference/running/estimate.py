@@ -1,4 +1,4 @@
-"""What a prediction will cost on this machine, told without running the network: rough, and cheap."""
+"""Estimate the cost of a prediction on this machine without running the network: rough, and cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A MONAI inferer that runs a network over a whole volume in tiles, with the result of one whole-volume pass."""
+"""MONAI inferer that runs a network over a whole volume in tiles, with the result of one whole-volume pass."""
 
 from __future__ import annotations
 

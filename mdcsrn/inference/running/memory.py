@@ -1,4 +1,4 @@
-"""How much memory there is to plan with: of the machine, of the container, of the device; and what a slab takes."""
+"""Measure the memory available on machine, container and device, and estimate what a slab takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan of a run through a volume: columns along one axis, each computed slab by slab, over the head alone."""
+"""Plan a run through a volume: columns along one axis, each computed slab by slab, over the head alone."""
 
 from __future__ import annotations
 

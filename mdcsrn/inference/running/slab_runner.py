@@ -1,4 +1,4 @@
-"""A network over a whole volume, as fast as the machine can and within its memory; the result is that of one pass."""
+"""Run a network over a whole volume, fast and within a memory budget, with the result of one whole-volume pass."""
 
 from __future__ import annotations
 

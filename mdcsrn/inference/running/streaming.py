@@ -1,4 +1,4 @@
-"""A whole volume through an mDCSRN, slab by slab: the result of one whole-volume pass, with nothing computed twice."""
+"""Stream a volume through an mDCSRN slab by slab: the result of one whole-volume pass, nothing computed twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles whose result equals the whole volume's: a core that is kept, and a margin of the receptive field around it."""
+"""Tiles whose result equals the whole volume's: each core is kept, a receptive field's margin around it is not."""
 
 from __future__ import annotations
 

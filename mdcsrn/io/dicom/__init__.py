@@ -1,4 +1,4 @@
-"""DICOM MR series in and out: slices or frames become one volume, and a volume becomes a derived series.
+"""Read and write DICOM MR series: slices or frames become a volume, and a volume becomes a derived series.
 
 pydicom is optional; it is imported when a function is called. Whatever it raises ends here, and no value of a patient's
 tag reaches an error, a description or a warning.

@@ -1,4 +1,4 @@
-"""Header of a derived series: what is copied from the source, what is new, what is left behind."""
+"""Header of a derived series: copied, new and dropped attributes."""
 
 from __future__ import annotations
 

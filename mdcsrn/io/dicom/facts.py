@@ -1,4 +1,4 @@
-"""What a DICOM header says of an acquisition: contrast, 2D or 3D, slice thickness."""
+"""Read facts of an acquisition from a DICOM header: contrast, 2D or 3D, slice thickness."""
 
 from __future__ import annotations
 

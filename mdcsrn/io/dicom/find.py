@@ -1,4 +1,4 @@
-"""Which MR series a path holds: files to images, images to stacks."""
+"""Find the MR series in a path: files to images, images to stacks."""
 
 from __future__ import annotations
 

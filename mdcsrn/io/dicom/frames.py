@@ -1,4 +1,4 @@
-"""The images of one DICOM file, single-frame or enhanced, each with its geometry and scaling."""
+"""Split a DICOM file into images, single-frame or enhanced, each with its geometry and scaling."""
 
 from __future__ import annotations
 

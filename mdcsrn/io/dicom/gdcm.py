@@ -1,4 +1,4 @@
-"""Compressed images through GDCM (in SimpleITK), in a process that may crash without harm."""
+"""Decode compressed images through GDCM (in SimpleITK), in a process that may crash without harm."""
 
 from __future__ import annotations
 

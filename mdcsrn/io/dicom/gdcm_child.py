@@ -1,4 +1,4 @@
-"""A process of its own that decodes compressed images with GDCM, run as a script; damaged data can crash GDCM.
+"""Decode compressed images with GDCM, run as a script in its own process; damaged data can crash GDCM.
 
 Each request on the standard input is a length (8 bytes, little-endian) and a DICOM file; each answer on the standard
 output is a length and an NPY array, length 0 where the image cannot be decoded.

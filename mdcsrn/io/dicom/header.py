@@ -1,4 +1,4 @@
-"""DICOM bytes to a dataset, and its tags to numbers; what pydicom raises or logs ends here."""
+"""Parse DICOM bytes to a dataset and its tags to numbers; errors and logs of pydicom are translated here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of a DICOM image are: by complex part, vendors' private words, ImageType, unit and series name."""
+"""Classify a DICOM image's values by complex part, vendors' private words, ImageType, unit and series name."""
 
 from __future__ import annotations
 

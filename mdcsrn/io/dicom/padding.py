@@ -1,4 +1,4 @@
-"""PixelPaddingValue: stored values that stand for places without a measurement, and what is put there instead."""
+"""Replace PixelPaddingValue: stored values that stand for places without a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def padding_of(tags: FrameTags) -> tuple[int, int] | None:
 
     PixelPaddingRangeLimit makes it a range. A value that is written with the other sign, or that has more bits than the
     pixels (63536 for -2000; -32768 beside 12 bits), is taken by its bits. A range that is written with the other sign
-    and runs through 0 (-10 to 0) then has its last value below its first: it goes on at the other end of the values.
+    and runs through 0 (-10 to 0) then has its last value below its first: it wraps to the other end of the values.
 
     Args:
         tags: of the image.

@@ -1,4 +1,4 @@
-"""Stored pixel values of one image, whatever the compression.
+"""Decode the stored pixel values of one image, whatever the compression.
 
 Plain and run-length data are decoded by pydicom, JPEG 2000 and JPEG-LS by OpenJPEG and CharLS where their small
 packages are installed; everything else, the JPEG family above all, goes to GDCM in SimpleITK.

@@ -1,4 +1,4 @@
-"""A found series to a volume: decode each image, rescale it, put it at its place in the stack."""
+"""Read a found series into a volume: decode each image, rescale it, put it at its place in the stack."""
 
 from __future__ import annotations
 

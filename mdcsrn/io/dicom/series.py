@@ -1,4 +1,4 @@
-"""What a DICOM series is made of: files, the frames in them with their geometry, and the volume they form."""
+"""Parts of a DICOM series: files, the frames in them with their geometry, and the volume they form."""
 
 from __future__ import annotations
 

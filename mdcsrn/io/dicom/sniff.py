@@ -1,4 +1,4 @@
-"""Tell DICOM by its first bytes, with or without preamble and file meta group, in every uncompressed encoding."""
+"""Recognise DICOM by its first bytes, with or without preamble and meta group, in every uncompressed encoding."""
 
 from __future__ import annotations
 

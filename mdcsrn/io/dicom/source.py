@@ -1,4 +1,4 @@
-"""Where DICOM bytes come from: a file, a folder, or a zip archive that is read member by member and never unpacked."""
+"""Sources of DICOM bytes: a file, a folder, or a zip archive that is read member by member and never unpacked."""
 
 from __future__ import annotations
 

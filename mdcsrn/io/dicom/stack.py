@@ -1,4 +1,4 @@
-"""Images to a regular stack: order of the slices, the affine, and everything that keeps them from being one volume."""
+"""Build a regular stack of images: slice order, the affine, and reasons why images form no single volume."""
 
 from __future__ import annotations
 

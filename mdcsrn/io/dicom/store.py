@@ -1,4 +1,4 @@
-"""Float values as 16-bit integers: the slope, the intercept, and the rounding error that they cost."""
+"""Store float values as 16-bit integers: the slope, the intercept, and the rounding error that they cost."""
 
 from __future__ import annotations
 

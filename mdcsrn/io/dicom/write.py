@@ -1,4 +1,4 @@
-"""A volume to single-frame MR images of a derived series, all of them or none."""
+"""Write a volume as single-frame MR images of a derived series, all of them or none."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from mdcsrn.errors import CheckpointError, ConfigError
 from mdcsrn.files import read_mapping
 from mdcsrn.hashes import HASHES
 from mdcsrn.inference.planning.models import RANGE_FILE, find_model, model_names
-from mdcsrn.networks import MDCSRN, Critic, load_weights, save_weights, ship
+from mdcsrn.networks import MDCSRN, Critic, load_weights, publish_weights, save_weights
 from mdcsrn.resources import folder
 
 
@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, default: dict[str, str]) -> Path:
         shutil.copy(path, home / "models")
     for name, growth in (("gan", 3), ("fine", 5)):
         save_weights(tmp_path / "own.pt", MDCSRN(1, 2, growth))
-        ship(tmp_path / "own.pt", home / "models", name)
+        publish_weights(tmp_path / "own.pt", home / "models", name)
     (home / "models" / "fine.pt").unlink()
     return home
 
