@@ -19,6 +19,7 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _SIZES_BEHIND = 8  # flag: checksum and sizes stand behind the content, and may be zero in the header
 _FLAGS = 0x0806 | _SIZES_BEHIND  # level of deflate, UTF-8 names
+_NEWEST = 45  # version of the format that a reader needs: 4.5, of large zips; Python refuses those above 6.3
 _EXTRAS = {0x5455, 0x5855, 0x7875, 0x4246}  # times, owner, torch's padding; others give a file another name or size
 MOST_DIRECTORY = 4 * 2**20  # bytes; some ten thousand names
 _PIECE = 2**20
@@ -126,14 +127,14 @@ def _end64(stream: BinaryIO, place: int, known: tuple[int, int, int]) -> int:
 
 
 def _entry(content: bytes, place: int) -> tuple[_Entry, int]:
-    magic, _, _, *agreed, names, extras, comment, disk, _, _, offset = _ENTRY.unpack_from(content, place)
+    magic, _, needed, *agreed, names, extras, comment, disk, _, _, offset = _ENTRY.unpack_from(content, place)
     begin = place + _ENTRY.size
     name = content[begin : begin + names]
     entry = _Entry(name, tuple(agreed), offset)
     flags, method, _, _, _, packed, unpacked = agreed
     if magic != b"PK\x01\x02" or disk != 0 or not name:
         raise _OtherwiseError("damaged: its directory holds something else than files")
-    if flags & ~_FLAGS or method not in (0, 8):
+    if flags & ~_FLAGS or method not in (0, 8) or needed > _NEWEST:
         raise _OtherwiseError(f"{_shown(entry)} is encrypted or packed in a way that readers differ in")
     if b"\0" in name or (not flags & 0x0800 and not name.isascii()):
         raise _OtherwiseError(f"{_shown(entry)} is a name that readers decode in different ways")
@@ -154,12 +155,12 @@ def _check_extra(entry: _Entry, extra: bytes) -> None:
 
 def _local(stream: BinaryIO, entry: _Entry) -> int:
     """Compare the header before a file's content with the directory, and the content with both: where it ends."""
-    magic, _, *agreed, names, extras = _LOCAL.unpack(_exactly(stream, entry.offset, _LOCAL.size))
+    magic, needed, *agreed, names, extras = _LOCAL.unpack(_exactly(stream, entry.offset, _LOCAL.size))
     flags, *_, checksum, packed, unpacked = entry.agreed
     behind = bool(flags & _SIZES_BEHIND)
     name = _exactly(stream, entry.offset + _LOCAL.size, names)
     allowed = {entry.agreed, (*entry.agreed[:4], 0, 0, 0)} if behind else {entry.agreed}
-    if magic != b"PK\x03\x04" or name != entry.name or tuple(agreed) not in allowed:
+    if magic != b"PK\x03\x04" or name != entry.name or tuple(agreed) not in allowed or needed > _NEWEST:
         raise _OtherwiseError(f"two directories: the header before {_shown(entry)} says something else")
     place = entry.offset + _LOCAL.size + names
     _check_extra(entry, _exactly(stream, place, extras))

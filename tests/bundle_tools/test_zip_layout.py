@@ -220,6 +220,14 @@ def test_the_zip_of_the_system(tmp_path: Path) -> None:
         assert layout_problem(stream) is None
 
 
+@pytest.mark.parametrize("header", [b"PK\x01\x02", b"PK\x03\x04"])
+def test_a_version_that_readers_refuse(header: bytes) -> None:
+    content = zipped()
+    needed = content.index(header) + (6 if header == b"PK\x01\x02" else 4)
+    assert problem(content) is None
+    assert problem(content[:needed] + b"\x40" + content[needed + 1 :]) is not None
+
+
 mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=3)), min_size=1, max_size=4)
 
 

@@ -121,12 +121,12 @@ def test_any_file_beside_the_volume_may_fail(
         monkeypatch.setattr("mdcsrn.inference.labels.carry_labels", full)
     elif role == "spread":
         words = ("--uncertainty",)
-        written = results.write_volume
+        written = results.write_image
 
-        def write(volume: object, path: Path, **more: object) -> Path:
-            return full() if "spread" in path.name else written(volume, path, **more)  # type: ignore[func-returns-value, arg-type, return-value]
+        def write(volume: object, path: Path, *more: object) -> Path:
+            return full() if "spread" in path.name else written(volume, path, *more)  # type: ignore[func-returns-value, arg-type, return-value]
 
-        monkeypatch.setattr(results, "write_volume", write)
+        monkeypatch.setattr(results, "write_image", write)
     else:
         source, words = shared_data / "dicom" / "philips_classic_mprage3d.zip", ("--dicom-out", tmp_path / "derived")
         monkeypatch.setattr(results, "make_series", full)
