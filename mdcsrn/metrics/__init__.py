@@ -14,7 +14,7 @@ from mdcsrn.metrics.legacy import legacy_metrics
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.reference import data_range, head_mask
 from mdcsrn.metrics.regions import masked_mean
-from mdcsrn.metrics.structural import ssim, ssim_map
+from mdcsrn.metrics.structural import SSIMWindow, ssim, ssim_map
 
 if TYPE_CHECKING:
     from mdcsrn.metrics.monai_metrics import HeadMaskHFEN, HeadMaskMetric, HeadMaskNRMSE, HeadMaskPSNR, HeadMaskSSIM
@@ -25,6 +25,7 @@ __all__ = [
     "HeadMaskNRMSE",
     "HeadMaskPSNR",
     "HeadMaskSSIM",
+    "SSIMWindow",
     "band_error",
     "data_range",
     "head_mask",

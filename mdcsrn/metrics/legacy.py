@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.regions import check_pair
-from mdcsrn.metrics.structural import ssim
+from mdcsrn.metrics.structural import SSIMWindow, ssim
 
 LEGACY_SSIM_RANGE = 2.0
+LEGACY_SSIM_WINDOW = SSIMWindow("uniform", size=7, sample_covariance=True)
 
 
 def legacy_metrics(prediction: Tensor, reference: Tensor, spatial_dims: int = 3) -> dict[str, float]:
@@ -41,8 +42,8 @@ def legacy_metrics(prediction: Tensor, reference: Tensor, spatial_dims: int = 3)
     return {
         "legacy_psnr": psnr(prediction, reference, peak),
         "legacy_ssim": ssim(
-            prediction, reference, LEGACY_SSIM_RANGE * peak, window="uniform", size=7,
-            spatial_dims=spatial_dims, sample_covariance=True, crop_border=True,
+            prediction, reference, LEGACY_SSIM_RANGE * peak, window=LEGACY_SSIM_WINDOW, spatial_dims=spatial_dims,
+            crop_border=True,
         ),
         "legacy_nrmse": nrmse(prediction, reference, normalization="euclidean"),
     }  # fmt: skip

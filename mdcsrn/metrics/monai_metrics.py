@@ -17,7 +17,7 @@ from mdcsrn.errors import DataError
 from mdcsrn.metrics.frequency import hfen
 from mdcsrn.metrics.pixelwise import nrmse, psnr
 from mdcsrn.metrics.reference import data_range, head_mask
-from mdcsrn.metrics.structural import Window, ssim
+from mdcsrn.metrics.structural import SSIMWindow, WindowShape, ssim
 
 
 class HeadMaskMetric(RegressionMetric):
@@ -140,15 +140,15 @@ class HeadMaskSSIM(HeadMaskMetric):
 
     def __init__(
         self,
-        window: Window = "gaussian",
+        window: WindowShape = "gaussian",
         size: int = 11,
         sigma: float = 1.5,
         head: bool = True,
         reduction: MetricReduction | str = MetricReduction.MEAN,
     ) -> None:
         super().__init__(head=head, reduction=reduction)
-        self.window, self.size, self.sigma = window, size, sigma
+        self.window = SSIMWindow(window, size, sigma)
 
     def value(self, prediction: Tensor, reference: Tensor, peak: float, mask: Tensor | None) -> float:
         """See :meth:`HeadMaskMetric.value`."""
-        return ssim(prediction, reference, peak, mask, self.window, self.size, self.sigma, reference.ndim)
+        return ssim(prediction, reference, peak, mask, self.window, reference.ndim)

@@ -7,6 +7,7 @@ as E[x²] − E[x]² loses its digits in float32.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,16 +16,16 @@ from torch import Tensor
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.metrics.regions import check_pair, check_range, masked_mean
 
-Window = Literal["gaussian", "uniform"]
+WindowShape = Literal["gaussian", "uniform"]
 
 _SLAB_VOXELS = 2**19  # five float64 moments of a slab: 21 MB, near the size of a cache
 
 
-def window_weights(window: Window, size: int, sigma: float) -> Tensor:
+def window_weights(shape: WindowShape, size: int, sigma: float) -> Tensor:
     """One-dimensional window of SSIM, sum 1.
 
     Args:
-        window: ``"gaussian"`` or ``"uniform"``.
+        shape: ``"gaussian"`` or ``"uniform"``.
         size: odd number of voxels, ≥ 3.
         sigma: standard deviation in voxels, used by ``"gaussian"`` alone.
 
@@ -32,19 +33,57 @@ def window_weights(window: Window, size: int, sigma: float) -> Tensor:
         (size,) float64.
 
     Raises:
-        ConfigError: unknown window, even or small size, sigma not above 0.
+        ConfigError: unknown shape, even or small size, sigma not above 0.
     """
     if size < 3 or size % 2 == 0:
         raise ConfigError("the SSIM window needs an odd size", got=size, allowed="3, 5, 7, ...")
-    if window == "uniform":
+    if shape == "uniform":
         return torch.full((size,), 1.0 / size, dtype=torch.float64)
-    if window != "gaussian":
-        raise ConfigError("unknown SSIM window", got=window, allowed="gaussian, uniform")
+    if shape != "gaussian":
+        raise ConfigError("unknown SSIM window", got=shape, allowed="gaussian, uniform")
     if not sigma > 0:
         raise ConfigError("the Gaussian SSIM window needs a width", got=sigma, allowed="sigma > 0")
     offset = torch.arange(size, dtype=torch.float64) - size // 2
     weights = torch.exp(-0.5 * (offset / sigma) ** 2)
     return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class SSIMWindow:
+    """The sliding window of SSIM; by default that of Wang 2004, eleven voxels wide.
+
+    Attributes:
+        shape: ``"gaussian"`` (Wang 2004) or ``"uniform"``.
+        size: width in voxels on every spatial axis, odd, ≥ 3.
+        sigma: standard deviation of the Gaussian in voxels, above 0.
+        sample_covariance: variances with N − 1 instead of N, N = size^axes.
+
+    Raises:
+        ConfigError: unknown shape, even or small size, sigma not above 0.
+
+    >>> SSIMWindow("uniform", size=7, sample_covariance=True).weights()[0] * 7
+    tensor(1., dtype=torch.float64)
+    """
+
+    shape: WindowShape = "gaussian"
+    size: int = 11
+    sigma: float = 1.5
+    sample_covariance: bool = False
+
+    def __post_init__(self) -> None:
+        self.weights()
+
+    def weights(self) -> Tensor:
+        """The window along one axis, (size,) float64, sum 1."""
+        return window_weights(self.shape, self.size, self.sigma)
+
+    def sample_scale(self, axes: int) -> float:
+        """Factor of the variances: N / (N − 1) where they are those of a sample, else 1."""
+        count = self.size**axes
+        return count / (count - 1) if self.sample_covariance else 1.0
+
+
+GAUSSIAN = SSIMWindow()
 
 
 def smoothing_matrix(length: int, weights: Tensor) -> Tensor:
@@ -86,11 +125,8 @@ def ssim_map(
     prediction: Tensor,
     reference: Tensor,
     data_range: float,
-    window: Window = "gaussian",
-    size: int = 11,
-    sigma: float = 1.5,
+    window: SSIMWindow = GAUSSIAN,
     spatial_dims: int = 3,
-    sample_covariance: bool = False,
 ) -> Tensor:
     """SSIM around every voxel; constants K1 = 0.01, K2 = 0.03; mirrored borders.
 
@@ -98,11 +134,8 @@ def ssim_map(
         prediction: (..., D, H, W), or (..., H, W) with ``spatial_dims=2``; the reference's unit.
         reference: the same shape.
         data_range: intensity range in the same unit, above 0.
-        window: ``"gaussian"`` (Wang 2004) or ``"uniform"``.
-        size: window width in voxels on every spatial axis, odd.
-        sigma: Gaussian width in voxels.
+        window: shape and width.
         spatial_dims: trailing axes that the window covers, 2 or 3; leading axes are independent images.
-        sample_covariance: variances with N − 1 instead of N, N = size^spatial_dims.
 
     Returns:
         The map, same shape, float32, each value in [−1, 1] (up to rounding).
@@ -123,14 +156,12 @@ def ssim_map(
         raise ConfigError(
             "SSIM needs 2 or 3 spatial axes", got=f"spatial_dims {spatial_dims}, shape {tuple(reference.shape)}"
         )
-    weights = window_weights(window, size, sigma)
-    count = size**spatial_dims
-    sample_scale = count / (count - 1) if sample_covariance else 1.0
+    weights, sample_scale = window.weights(), window.sample_scale(spatial_dims)
     spatial = reference.shape[reference.ndim - spatial_dims :]
     matrices = [smoothing_matrix(n, weights).to(reference.device) for n in spatial]
     result = torch.empty(reference.shape, dtype=torch.float32, device=reference.device)
     images = zip(*(volume.reshape(-1, *spatial) for volume in (prediction, reference, result)), strict=True)
-    radius, planes = size // 2, max(1, _SLAB_VOXELS // int(spatial[1:].numel()))
+    radius, planes = window.size // 2, max(1, _SLAB_VOXELS // int(spatial[1:].numel()))
     for image, truth, out in images:
         for start in range(0, spatial[0], planes):
             stop = min(start + planes, spatial[0])
@@ -141,35 +172,29 @@ def ssim_map(
     return result
 
 
-def ssim(  # noqa: PLR0913 - will take its window as one value
+def ssim(
     prediction: Tensor,
     reference: Tensor,
     data_range: float,
     mask: Tensor | None = None,
-    window: Window = "gaussian",
-    size: int = 11,
-    sigma: float = 1.5,
+    window: SSIMWindow = GAUSSIAN,
     spatial_dims: int = 3,
-    sample_covariance: bool = False,
     crop_border: bool = False,
 ) -> float:
     """Mean of :func:`ssim_map` over the whole volume, or over the mask.
 
     Every voxel counts, also those whose window is mirrored at the border, so that a masked mean needs no second rule.
     ``skimage.metrics.structural_similarity`` returns the same map (``full=True``) but averages it without a border of
-    size // 2 voxels: ``crop_border=True`` does as it does.
+    ``window.size // 2`` voxels: ``crop_border=True`` does as it does.
 
     Args:
         prediction: (..., D, H, W), or (..., H, W) with ``spatial_dims=2``; the reference's unit.
         reference: the same shape.
         data_range: intensity range in the same unit, above 0.
         mask: voxels to count where not zero; broadcasts to the reference. None counts all.
-        window: ``"gaussian"`` or ``"uniform"``.
-        size: window width in voxels, odd.
-        sigma: Gaussian width in voxels.
+        window: shape and width.
         spatial_dims: trailing axes that the window covers, 2 or 3.
-        sample_covariance: variances with N − 1 instead of N.
-        crop_border: leave out size // 2 voxels at every face.
+        crop_border: leave out ``window.size // 2`` voxels at every face.
 
     Returns:
         Mean SSIM, 1 for equal volumes.
@@ -184,12 +209,15 @@ def ssim(  # noqa: PLR0913 - will take its window as one value
     (1.0, 0.742)
     """
     check_pair(prediction, reference, mask)
-    values = ssim_map(prediction, reference, data_range, window, size, sigma, spatial_dims, sample_covariance)
+    values = ssim_map(prediction, reference, data_range, window, spatial_dims)
     if crop_border:
-        values = _without_border(values, size // 2, spatial_dims)
-        mask = None if mask is None else _without_border(mask.expand(reference.shape), size // 2, spatial_dims)
+        border = window.size // 2
+        values = _without_border(values, border, spatial_dims)
+        mask = None if mask is None else _without_border(mask.expand(reference.shape), border, spatial_dims)
         if values.numel() == 0 or (mask is not None and not bool((mask != 0).any())):
-            raise DataError("nothing is left inside the border of the SSIM window", allowed=f"axes above {size - 1}")
+            raise DataError(
+                "nothing is left inside the border of the SSIM window", allowed=f"axes above {window.size - 1}"
+            )
     return masked_mean(values, mask)
 
 

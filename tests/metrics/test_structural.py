@@ -13,7 +13,7 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.io import read_volume
-from mdcsrn.metrics import data_range, head_mask, legacy_metrics, ssim, ssim_map, structural
+from mdcsrn.metrics import SSIMWindow, data_range, head_mask, legacy_metrics, ssim, ssim_map, structural
 
 
 def noisy_pair(shape: tuple[int, ...], seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,9 +51,10 @@ def test_uniform_map_and_mean_equal_skimage(shape: list[int], seed: int, sample:
         x.astype(np.float64), y.astype(np.float64), data_range=2.0, win_size=7, use_sample_covariance=sample, full=True
     )
     tensors = torch.from_numpy(x), torch.from_numpy(y)
-    result = ssim_map(*tensors, 2.0, "uniform", 7, sample_covariance=sample)
+    window = SSIMWindow("uniform", 7, sample_covariance=sample)
+    result = ssim_map(*tensors, 2.0, window)
     assert np.abs(result.numpy() - full).max() < 1e-5
-    ours = ssim(*tensors, 2.0, window="uniform", size=7, sample_covariance=sample, crop_border=True)
+    ours = ssim(*tensors, 2.0, window=window, crop_border=True)
     assert ours == pytest.approx(mean, abs=1e-6)
 
 
@@ -122,10 +123,6 @@ def test_legacy_figures_are_skimages_defaults_on_unit_images() -> None:
 @pytest.mark.parametrize(
     ("error", "settings"),
     [
-        (ConfigError, {"size": 4}),
-        (ConfigError, {"size": 1}),
-        (ConfigError, {"sigma": 0.0}),
-        (ConfigError, {"window": "hann"}),
         (ConfigError, {"spatial_dims": 4}),
         (ConfigError, {"data_range": 0.0}),
         (DataError, {"crop_border": True}),
@@ -135,3 +132,9 @@ def test_bad_settings_are_refused(error: type[Exception], settings: dict[str, ob
     volume = torch.rand(6, 6, 6)
     with pytest.raises(error):
         ssim(volume, volume, **{"data_range": 1.0, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [{"size": 4}, {"size": 1}, {"sigma": 0.0}, {"shape": "hann"}])
+def test_bad_windows_are_refused(window: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="SSIM window"):
+        SSIMWindow(**window)  # type: ignore[arg-type]
