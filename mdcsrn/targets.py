@@ -13,7 +13,7 @@ from mdcsrn.errors import OutputError
 
 NAME_BYTES, PATH_BYTES = 255, 4096  # where the system does not say
 HIDDEN = 40  # bytes by which a path is longer while its file is made in a hidden folder
-LARGEST_RECORD = 64 << 20  # bytes; ours have some thousand, a larger JSON file is none of them
+MAX_RECORD_BYTES = 64 << 20  # bytes; ours have some thousand, a larger JSON file is none of them
 
 
 def place_of(path: str | os.PathLike[str]) -> str:
@@ -127,7 +127,7 @@ def name_too_long(error: OSError) -> bool:
 def read_own_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """A JSON file that this software wrote, or None: what is none of ours is never replaced unasked."""
     try:
-        if os.path.getsize(path) > LARGEST_RECORD:
+        if os.path.getsize(path) > MAX_RECORD_BYTES:
             return None
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

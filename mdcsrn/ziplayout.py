@@ -21,7 +21,7 @@ _SIZES_BEHIND = 8  # flag: checksum and sizes stand behind the content, and may 
 _FLAGS = 0x0806 | _SIZES_BEHIND  # level of deflate, UTF-8 names
 _NEWEST = 45  # version of the format that a reader needs: 4.5, of large zips; Python refuses those above 6.3
 _EXTRAS = {0x5455, 0x5855, 0x7875, 0x4246}  # times, owner, torch's padding; others give a file another name or size
-MOST_DIRECTORY = 4 * 2**20  # bytes; some ten thousand names
+MAX_DIRECTORY_BYTES = 4 * 2**20  # bytes; some ten thousand names
 _PIECE = 2**20
 
 
@@ -91,7 +91,7 @@ def _directory(stream: BinaryIO) -> tuple[list[_Entry], int]:
     text = tail[found + _END.size :]
     if len(text) != comment or not re.fullmatch(rb"[ -~]*", text):
         raise _OtherwiseError("bytes behind its directory")
-    if (disk, first) != (0, 0) or here != count or length > MOST_DIRECTORY:
+    if (disk, first) != (0, 0) or here != count or length > MAX_DIRECTORY_BYTES:
         raise _OtherwiseError("a directory in parts, or of more than 4 MiB")
     stop = size - len(tail) + found
     if start + length == stop - _END64.size - _LOCATOR.size:

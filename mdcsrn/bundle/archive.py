@@ -14,9 +14,9 @@ from mdcsrn.bundle.finding import Finding
 from mdcsrn.errors import DataError
 from mdcsrn.ziplayout import layout_problem
 
-MOST_FILES = 2000
-MOST_BYTES = 4 * 2**30  # of all files, unpacked
-RATIO = 200  # unpacked over packed, of a file above a megabyte: what deflate gives for zeros is 1000
+MAX_FILES = 2000
+MAX_UNPACKED_BYTES = 4 * 2**30  # of all files, unpacked
+MAX_PACKING_RATIO = 200  # unpacked over packed, of a file above a megabyte: what deflate gives for zeros is 1000
 CONFIGS = (".yaml", ".yml", ".json")
 SUFFIXES = {
     *(*CONFIGS, ".conf", ".txt", ".md", ".csv", ".tsv", ".png", ".jpg", ".jpeg", ".gif"),
@@ -96,8 +96,10 @@ def open_contents(source: str | os.PathLike[str], leave_out: frozenset[str] = fr
             found.findings.append(Finding(problem[0], name, problem[1]))
         elif name.casefold() in seen:
             found.findings.append(Finding("duplicate", name, "the name of another file, but for case at most"))
-        elif len(seen) >= MOST_FILES or total > MOST_BYTES:
-            found.findings.append(Finding("bomb", name, f"more than {MOST_FILES} files or {MOST_BYTES // 2**30} GiB"))
+        elif len(seen) >= MAX_FILES or total > MAX_UNPACKED_BYTES:
+            found.findings.append(
+                Finding("bomb", name, f"more than {MAX_FILES} files or {MAX_UNPACKED_BYTES // 2**30} GiB")
+            )
             break
         else:
             found.files[name] = size
@@ -143,14 +145,14 @@ def _of_entries(found: Contents, archive: zipfile.ZipFile) -> Iterator[tuple[str
         (top,) = tops
         if name_problem(f"{top}/LICENSE") is None:
             found.prefix = f"{top}/"
-    for entry in entries[: MOST_FILES + 1]:
+    for entry in entries[: MAX_FILES + 1]:
         name = entry.filename.removeprefix(found.prefix)
         mode = entry.external_attr >> 16
         if stat.S_ISLNK(mode):
             found.findings.append(Finding("symlink", name, "a link: it may point out of the bundle"))
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             found.findings.append(Finding("special-file", name, "a device, pipe or socket"))
-        elif entry.file_size > 2**20 and entry.file_size > RATIO * max(entry.compress_size, 1):
+        elif entry.file_size > 2**20 and entry.file_size > MAX_PACKING_RATIO * max(entry.compress_size, 1):
             found.findings.append(Finding("bomb", name, f"{entry.file_size} bytes from {entry.compress_size}"))
         elif entry.is_dir():
             problem = name_problem(name.rstrip("/") + "/LICENSE") if name else None

@@ -21,7 +21,7 @@ Definitions = Mapping[str, Sequence[Any]]  # identifier of the top -> every valu
 Problem = tuple[str, str]  # rule, reason
 READERS = {"ITKReader", "NibabelReader", "NrrdReader", "PILReader", "PydicomReader", "mdcsrn.io.reader.NiftiReader"}
 WRITERS = {"ITKWriter", "NibabelWriter", "PILWriter", "mdcsrn.io.writer.AtomicNibabelWriter"}
-_MOST = 64  # values that a reference may have, over all files
+_MAX_VALUES = 64  # values that a reference may have, over all files
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _definitions(name: str, definitions: Definitions, depth: int) -> list[Any] |
         if values is None:
             return None
         found += values
-    return found if 0 < len(found) <= _MOST else None
+    return found if 0 < len(found) <= _MAX_VALUES else None
 
 
 def _joined(
@@ -175,6 +175,6 @@ def _joined(
         if values is None or not all(isinstance(value, str) for value in values):
             return None
         found = [[*parts, value] for parts in found for value in values]
-        if len(found) > _MOST:
+        if len(found) > _MAX_VALUES:
             return None
     return [join(parts) for parts in found if parts]

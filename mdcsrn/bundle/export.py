@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdcsrn.bundle.export_formats import LEAST, Run, form
+from mdcsrn.bundle.export_formats import MIN_AXIS_VOXELS, Run, form
 from mdcsrn.errors import ConfigError, DataError, OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.inference.planning.models import Model, find_model
@@ -25,7 +25,7 @@ from mdcsrn.stopping import held
 from mdcsrn.targets import check_record_place, check_target, foreign
 
 EDGE = 64  # voxels: of the piece of the scan that is looked at
-SHAPES = ((40, 44, 36), (31, 37, 29), (LEAST, 23, 5))  # even, odd, and the smallest
+SHAPES = ((40, 44, 36), (31, 37, 29), (MIN_AXIS_VOXELS, 23, 5))  # even, odd, and the smallest
 LIMIT = 1e-5  # largest |difference| over largest |value|, in float32
 REDUCTION = (1.0, 2.0, 2.0)
 
@@ -122,7 +122,8 @@ def describe(model: Model, precision: str) -> dict[str, Any]:
         "precision": precision,
         "training": dict(read_weights(model.path).facts),
         "trained_range": None if trained is None else trained.to_dict(),
-        "input": f"image: (1, 1, D, H, W) float32, sizes >= {LEAST}; divided by its 99.9th percentile, not clipped",
+        "input": f"image: (1, 1, D, H, W) float32, sizes >= {MIN_AXIS_VOXELS}; divided by its 99.9th percentile, "
+        "not clipped",
         "output": f"pred: {shape} and scale; before data consistency",
         "use": "research only: not a medical device",
     }
@@ -176,8 +177,10 @@ def _piece(volume: str | os.PathLike[str] | None) -> tuple[Tensor, str]:
 
         whole, name = read_volume(volume), Path(volume).name
     image = torch.from_numpy(whole.array.astype("float32"))
-    if image.ndim != 3 or min(image.shape) < LEAST:
-        raise DataError(f"{name} is too small to compare on", got=tuple(image.shape), allowed=f"3D, >= {LEAST} each")
+    if image.ndim != 3 or min(image.shape) < MIN_AXIS_VOXELS:
+        raise DataError(
+            f"{name} is too small to compare on", got=tuple(image.shape), allowed=f"3D, >= {MIN_AXIS_VOXELS} each"
+        )
     low = degrade(_middle(image, (EDGE,) * 3), DegradationSpec(reduction=REDUCTION))
     scale = intensity_scale(low)
     if not float(scale) > 0:

@@ -1,6 +1,6 @@
 """Export formats of a network: write each with its description, and load it again.
 
-All take (1, 1, D, H, W) float32 and return the same, for any D, H, W of at least :data:`LEAST`.
+All take (1, 1, D, H, W) float32 and return the same, for any D, H, W of at least :data:`MIN_AXIS_VOXELS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mdcsrn.inference.backends.trace_module import trace_module
 from mdcsrn.networks import MDCSRN, architecture, build_network, load_weights, save_weights
 from mdcsrn.optional import install_command, is_installed
 
-LEAST = 4  # voxels of an axis: torch.export takes sizes below as constants
+MIN_AXIS_VOXELS = 4  # voxels of an axis: torch.export takes sizes below as constants
 KEY = "mdcsrn"  # under which the description lies in a file
 EXAMPLE = (13, 18, 15)  # size that operations are recorded at; none is a multiple of another
 Run = Callable[[Tensor], Tensor]
@@ -134,7 +134,9 @@ def _write_pt2(
     network: nn.Module, path: Path, precision: str, description: Mapping[str, Any], calibration: Calibration
 ) -> None:
     module = _free(network, getattr(torch, precision))
-    sizes = {axis + 2: torch.export.Dim(name, min=LEAST) for axis, name in enumerate(("depth", "height", "width"))}
+    sizes = {
+        axis + 2: torch.export.Dim(name, min=MIN_AXIS_VOXELS) for axis, name in enumerate(("depth", "height", "width"))
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(module, _example(), dynamic_shapes=(sizes,))

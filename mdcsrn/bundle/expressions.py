@@ -15,7 +15,7 @@ from mdcsrn.bundle.allowlist import CALLABLES, VALUES, is_module, word_problem
 from mdcsrn.bundle.arguments import Definitions, Problem, call_problems
 from mdcsrn.bundle.reading import REFERENCES, imported, is_import, is_reference, parse
 
-MOST = 10**6  # a literal above it can only be meant to fill the memory
+MAX_LITERAL = 10**6  # a literal above it can only be meant to fill the memory
 GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}  # MONAI puts them into reach
 _FUNCTIONS = (
     *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min, range, reversed, round, set, sorted, str),
@@ -130,7 +130,7 @@ def _constant(node: ast.Constant) -> Iterator[Problem]:
         yield "word", problem
     elif value is not None and not isinstance(value, str | bool | int | float):
         yield "expression", f"a literal of type {type(value).__name__}"
-    elif isinstance(value, int | float) and abs(value) > MOST:
+    elif isinstance(value, int | float) and abs(value) > MAX_LITERAL:
         yield "expression", f"the number {value:.3g}"
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     *("torch float16", "torch bfloat16", "torch int32", "torch uint8", "torch bool"),
 }
 _CALLS = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}
-MOST_PICKLE = 64 * 2**20
+MAX_PICKLE_BYTES = 64 * 2**20
 DTYPES = {
     "F64",
     "F32",
@@ -65,10 +65,10 @@ def _pickle_problem(content: bytes) -> str | None:
             if sum(entry.file_size for entry in archive.infolist()) > 2 * len(content) + 2**20:
                 return "unpacks to far more than its size"
             with archive.open(pickles[0]) as stream:
-                pickled = stream.read(MOST_PICKLE + 1)
+                pickled = stream.read(MAX_PICKLE_BYTES + 1)
     except Exception as error:  # damaged zips fail in many ways
         return f"damaged: {error}"
-    if len(pickled) > MOST_PICKLE:
+    if len(pickled) > MAX_PICKLE_BYTES:
         return "a pickle of more than 64 MiB beside its tensors"
     try:
         for code, argument, _ in pickletools.genops(pickled):

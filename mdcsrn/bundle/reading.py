@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import Any, TypeGuard
 
-LONGEST = 500  # characters
+MAX_CHARACTERS = 500  # characters
 REFERENCES = "__local_refs"  # MONAI's own word
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 
@@ -19,7 +19,9 @@ def parse(text: str) -> ast.expr | None:
         None: it is too long, not of ASCII (Python reads some letters as others), or none.
     """
     source = _REFERENCE.sub(lambda match: f"{REFERENCES}['{match[0][1:]}']", text[1:].replace("#", "::"))
-    return _tree(source, "eval").body if len(text) <= LONGEST and text.isascii() and _tree(source, "eval") else None
+    return (
+        _tree(source, "eval").body if len(text) <= MAX_CHARACTERS and text.isascii() and _tree(source, "eval") else None
+    )
 
 
 def is_import(text: str) -> bool:
@@ -34,7 +36,7 @@ def imported(text: str) -> tuple[str, str] | None:
     ``import a.b`` alone binds nothing that an expression could name: its alias is empty.
     """
     tree = _tree(text[1:], "exec")
-    if tree is None or len(tree.body) != 1 or len(text) > LONGEST or not text.isascii():
+    if tree is None or len(tree.body) != 1 or len(text) > MAX_CHARACTERS or not text.isascii():
         return None
     statement = tree.body[0]
     if not isinstance(statement, ast.Import | ast.ImportFrom) or len(statement.names) != 1:

@@ -9,9 +9,9 @@ import yaml
 
 from mdcsrn.errors import ConfigError
 
-MOST_BYTES = 2**20
-DEEPEST = 40
-MOST_NODES = 20_000
+MAX_BYTES = 2**20
+MAX_DEPTH = 40
+MAX_NODES = 20_000
 
 
 def load_plain(name: str, content: bytes) -> Any:
@@ -27,8 +27,8 @@ def load_plain(name: str, content: bytes) -> Any:
     Raises:
         ConfigError: too large or too deep, a tag, an anchor or alias, a key that comes twice, or not parsable.
     """
-    if len(content) > MOST_BYTES:
-        raise ConfigError(f"{name} is too large", got=f"{len(content)} bytes", allowed=f"{MOST_BYTES} bytes")
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{name} is too large", got=f"{len(content)} bytes", allowed=f"{MAX_BYTES} bytes")
     try:
         text = content.decode("utf-8")
         if name.lower().endswith(".json"):
@@ -41,7 +41,7 @@ def load_plain(name: str, content: bytes) -> Any:
     except ConfigError:
         raise
     except RecursionError as error:
-        raise ConfigError(f"{name} is nested too deeply", allowed=f"{DEEPEST} levels") from error
+        raise ConfigError(f"{name} is nested too deeply", allowed=f"{MAX_DEPTH} levels") from error
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot parse {name}", got=" ".join(str(error).split())[:200]) from error
 
@@ -79,8 +79,8 @@ def _check_events(text: str) -> None:
         if getattr(event, "tag", None):
             raise ConfigError("a tag, which can ask for an object of Python", got=event.tag)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST or count > 4 * MOST_NODES:
-            raise ConfigError("too deep or too long", allowed=f"{DEEPEST} levels, {MOST_NODES} values")
+        if depth > MAX_DEPTH or count > 4 * MAX_NODES:
+            raise ConfigError("too deep or too long", allowed=f"{MAX_DEPTH} levels, {MAX_NODES} values")
 
 
 def _count(value: Any) -> None:
@@ -89,8 +89,8 @@ def _count(value: Any) -> None:
     while waiting:
         item, depth = waiting.pop()
         seen += 1
-        if depth > DEEPEST or seen > MOST_NODES:
-            raise ConfigError("too deep or too long", allowed=f"{DEEPEST} levels, {MOST_NODES} values")
+        if depth > MAX_DEPTH or seen > MAX_NODES:
+            raise ConfigError("too deep or too long", allowed=f"{MAX_DEPTH} levels, {MAX_NODES} values")
         if isinstance(item, dict):
             waiting += [(inner, depth + 1) for inner in item.values()]
         elif isinstance(item, list):

@@ -15,7 +15,7 @@ from mdcsrn.bundle.arguments import READERS, WRITERS, Problem, argument_problem,
 from mdcsrn.bundle.expressions import Scope, expression_problems, scope_of
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.pickles import weights_problem
-from mdcsrn.bundle.safe_yaml import MOST_BYTES, load_plain
+from mdcsrn.bundle.safe_yaml import MAX_BYTES, load_plain
 from mdcsrn.errors import MdcsrnError
 from mdcsrn.ziplayout import layout_problem
 
@@ -42,13 +42,13 @@ def screen(contents: Contents) -> list[Finding]:
         suffix = PurePosixPath(name).suffix.lower()
         try:
             if suffix in CONFIGS:
-                content = contents.read(name, MOST_BYTES)
+                content = contents.read(name, MAX_BYTES)
                 parsed[name] = load_plain(name, content)
                 if suffix != ".json" and not content.isascii():
                     # In Latin-1 a letter of UTF-8 can end the line, and a comment becomes configuration.
                     findings.append(Finding("encoding", name, "letters that systems read in different ways"))
             elif suffix == ".conf":
-                findings += logging_problems(name, contents.read(name, MOST_BYTES))
+                findings += logging_problems(name, contents.read(name, MAX_BYTES))
             elif suffix in (".pt", ".pth", ".safetensors"):
                 findings += _weights(name, contents.read(name))
         except MdcsrnError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mdcsrn.bundle.archive import CONFIGS, Contents, name_problem
 from mdcsrn.bundle.finding import Finding
-from mdcsrn.bundle.safe_yaml import MOST_BYTES, load_plain
+from mdcsrn.bundle.safe_yaml import MAX_BYTES, load_plain
 from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.hashes import HASHES, SUFFIXES
 from mdcsrn.resources import shipped_bundles
@@ -74,7 +74,7 @@ def _read(contents: Contents, name: str | None) -> Any:
     if name is None or name not in contents.files:
         return None
     try:
-        return load_plain(name, contents.read(name, MOST_BYTES))
+        return load_plain(name, contents.read(name, MAX_BYTES))
     except MdcsrnError:
         return None
 
@@ -129,7 +129,7 @@ def _hashes(contents: Contents) -> Iterator[Finding]:
         name = f"{folder}{HASHES}"
         if name not in contents.files:
             continue
-        listed = hash_list(contents.read(name, MOST_BYTES).decode("utf-8", "replace"))
+        listed = hash_list(contents.read(name, MAX_BYTES).decode("utf-8", "replace"))
         for path in listed_files:
             known = listed.get(path.removeprefix(folder))
             if path == name:

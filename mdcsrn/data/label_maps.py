@@ -23,8 +23,8 @@ _WORDS = re.compile(
 )
 _PAIRS = re.compile(r"nonlin_(?:field|coeff|jac)|warp_field|fast_bias")  # of FSL
 _ALONE = {"wm", "gm", "csf", "wmh", "filled"}  # whole names: white matter and lesions, of FreeSurfer and others
-FEW = 16  # distinct whole numbers that no scan has so few of
-MANY = 4096  # parcellations have some hundreds; above, it is no map
+MIN_SCAN_VALUES = 16  # distinct whole numbers that no scan has so few of
+MAX_LABELS = 4096  # parcellations have some hundreds; above, it is no map
 PLATEAU = 0.75  # share of neighbours, both above 0, that are equal: label maps above 0.9, scans in 8 bits below 0.3
 
 
@@ -56,12 +56,13 @@ def label_by_content(array: NDArray[np.floating]) -> str | None:
         array: voxels, any shape, finite.
     """
     sample = array.reshape(-1)[:: max(1, array.size // 100_000)]
-    if len(np.unique(sample)) > MANY or not np.array_equal(array, np.rint(array)):  # a scan, as most: told at once
+    # A scan, as most are, is told at once.
+    if len(np.unique(sample)) > MAX_LABELS or not np.array_equal(array, np.rint(array)):
         return None
     count = len(np.unique(array))
-    if count <= FEW:
+    if count <= MIN_SCAN_VALUES:
         return f"{count} different whole numbers"
-    if count > MANY:
+    if count > MAX_LABELS:
         return None
     equal = both = 0
     for axis in range(array.ndim):

@@ -17,7 +17,7 @@ from mdcsrn.errors import DataError
 from mdcsrn.io.formats import image_stem
 
 Words = dict[Path, tuple[list[Word], list[Word]]]  # of the folders and of the file's name of each path
-MANY = 5  # people: with fewer, nothing tells a protocol's words from names
+MIN_PEOPLE = 5  # people: with fewer, nothing tells a protocol's words from names
 SHARED = 0.8  # of all people: a word in this share of their names is a protocol's
 REMEDY = "say it with --subject-pattern 'REGEX' (its first group names the person{hint}) or --subjects-table TABLE"
 
@@ -268,7 +268,7 @@ def _refuse_plain_words(first: Mapping[Path, Word], flat: Mapping[Path, Sequence
             if len(word.key) > 1 and not word.is_numbered:
                 behind[word.key].setdefault(first[path].key, path)
     people = {word.key for word in first.values()}
-    protocol = len(behind) < len(people) >= MANY
+    protocol = len(behind) < len(people) >= MIN_PEOPLE
     for places in behind.values():
         if len(places) > 1 and not (protocol and len(places) >= SHARED * len(people)):
             one, other = list(places.values())[:2]

@@ -12,7 +12,7 @@ from mdcsrn.errors import DataError
 from mdcsrn.io.forms import Forms, with_kept
 from mdcsrn.io.volume import Volume
 
-LARGEST = 2**24  # the integers up to here are exact in float32
+MAX_EXACT_LABEL = 2**24  # the integers up to here are exact in float32
 # A new sample may lie exactly between two old ones; rounding errors would then decide at random. This much, in voxels,
 # decides for the higher index.
 TIE = 1e-6
@@ -37,8 +37,10 @@ def carry_labels(
         DataError: the two grids do not overlap, or a label is too large to be exact.
     """
     name = "label map" if labels.path is None else str(labels.path)
-    if float(np.abs(labels.array).max()) > LARGEST:
-        raise DataError(f"{name} holds a label too large to be exact", got=float(labels.array.max()), allowed=LARGEST)
+    if float(np.abs(labels.array).max()) > MAX_EXACT_LABEL:
+        raise DataError(
+            f"{name} holds a label too large to be exact", got=float(labels.array.max()), allowed=MAX_EXACT_LABEL
+        )
     shape = d, h, w = tuple(int(n) for n in like_shape)
     to_old = np.linalg.solve(labels.affine, np.asarray(like_affine, dtype=np.float64))
     if not _overlap(to_old, shape, labels.shape):

@@ -17,7 +17,7 @@ from mdcsrn.io.itk_writer import write_itk
 from mdcsrn.io.mgh import MGH_HEADER, mgh_header, read_mgh, write_mgh
 from mdcsrn.io.names import SUFFIXES, WRITABLE, WRITTEN, image_stem, is_image_name, is_nifti_name
 from mdcsrn.io.nifti import read_header, read_volume, write_volume
-from mdcsrn.io.nifti_header import SMALLEST_HEADER, magic_of
+from mdcsrn.io.nifti_header import MIN_HEADER_BYTES, magic_of
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.pair import header_of_pair, is_nifti_pair, pair_header, read_pair, voxels_of_pair
 from mdcsrn.io.volume import Header, Volume
@@ -73,7 +73,7 @@ def image_kind(path: str | os.PathLike[str]) -> str:
         return "metaimage"
     if size[1] == 1 and len(start) >= MGH_HEADER and source.name.lower().endswith((".mgz", ".mgh", ".mgh.gz")):
         return "mgz"  # a weak magic (the number 1), so the name has a say
-    if SMALLEST_HEADER in size and source.name.lower().endswith((".hdr", ".img", ".img.gz", ".hdr.gz")):
+    if MIN_HEADER_BYTES in size and source.name.lower().endswith((".hdr", ".img", ".img.gz", ".hdr.gz")):
         return "analyze"
     return "unknown"
 
@@ -272,7 +272,7 @@ def _refuse_others(source: Path, kind: str) -> None:
         )
     if kind == "unknown":
         start = read_start(source)
-        if len(start) < SMALLEST_HEADER:
+        if len(start) < MIN_HEADER_BYTES:
             raise DataError(
                 f"{source} is truncated or not {'a NIfTI' if is_nifti_name(source) else 'an image'} file",
                 got=f"{len(start)} bytes",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORNER_TOLERANCE_VOXELS = 1e-3  # two grids are one where no corner of the volume moves by more
-SMALLEST_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
+MIN_AXES_SINE = 1e-4  # volume of the voxel over that of a brick with the same edges; below, the axes are dependent
 
 
 def volume_corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -67,4 +67,4 @@ def has_independent_axes(affine: NDArray[np.float64]) -> bool:
     """
     axes = affine[:3, :3]
     lengths = np.sqrt((axes**2).sum(axis=0))
-    return bool(lengths.min() > 0) and bool(abs(np.linalg.det(axes / lengths)) >= SMALLEST_SINE)
+    return bool(lengths.min() > 0) and bool(abs(np.linalg.det(axes / lengths)) >= MIN_AXES_SINE)

@@ -52,7 +52,7 @@ COUNTS = {
     re.compile(rb"^\s*ElementNumberOfChannels\s*=\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE): (1, 64),
     re.compile(rb"^\s*HeaderSize\s*=\s*(.*?)\s*$", re.MULTILINE | re.IGNORECASE): (-1, 1 << 20),
 }
-LONGEST_LINE = 2000
+MAX_LINE_CHARACTERS = 2000
 LENGTHS = {b"mm": 1.0, b"millimeter": 1.0, b"millimeters": 1.0, b"cm": 10.0, b"m": 1e3, b"um": 1e-3, b"": 1.0}
 
 
@@ -157,8 +157,8 @@ def _check_text(text: bytes, source: Path) -> None:
                     allowed=f"{low} to {high}",
                     remedy="export it again",
                 )
-    if max(map(len, text.splitlines()), default=0) > LONGEST_LINE:
-        raise DataError(f"{source} has a damaged header", got=f"a line beyond {LONGEST_LINE} bytes")
+    if max(map(len, text.splitlines()), default=0) > MAX_LINE_CHARACTERS:
+        raise DataError(f"{source} has a damaged header", got=f"a line beyond {MAX_LINE_CHARACTERS} bytes")
 
 
 def _facts(reader: Any, sitk: Any, text: bytes, source: Path, data: Path) -> Header:

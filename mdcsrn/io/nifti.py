@@ -19,7 +19,7 @@ from mdcsrn.io.forms import put_forms
 from mdcsrn.io.names import WRITTEN
 from mdcsrn.io.nifti_header import (
     HEADER_BYTES,
-    SMALLEST_HEADER,
+    MIN_HEADER_BYTES,
     header_facts,
     is_pair,
     parse_header,
@@ -29,7 +29,7 @@ from mdcsrn.io.nifti_voxels import read_voxels
 from mdcsrn.io.nonfinite import NonFinite, treat_nonfinite
 from mdcsrn.io.volume import Header, Volume
 
-LONGEST_AXIS = 32767  # of NIfTI-1
+MAX_AXIS_VOXELS = 32767  # of NIfTI-1
 
 
 def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonfinite: NonFinite = "refuse") -> Volume:
@@ -63,7 +63,7 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False, nonf
 
 def _read_header(source: Path) -> tuple[Any, Header]:
     with open_bytes(source) as stream:
-        start = read_exactly(stream, HEADER_BYTES, source, at_least=SMALLEST_HEADER, kind="a NIfTI")
+        start = read_exactly(stream, HEADER_BYTES, source, at_least=MIN_HEADER_BYTES, kind="a NIfTI")
     header = parse_header(start, source)
     if is_pair(start) and source.name.lower().endswith((".hdr", ".hdr.gz")):
         raise DataError(
@@ -139,7 +139,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike 
     if not target.name.lower().endswith(WRITTEN):
         raise OutputError(f"cannot write {target}: not a NIfTI name", allowed=" or ".join(WRITTEN))
     array = as_type(volume.array, np.dtype(dtype), target)
-    header: Any = nib.Nifti2Header() if max(array.shape) > LONGEST_AXIS else nib.Nifti1Header()
+    header: Any = nib.Nifti2Header() if max(array.shape) > MAX_AXIS_VOXELS else nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     put_forms(header, volume.affine, volume.forms)

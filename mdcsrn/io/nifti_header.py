@@ -19,9 +19,9 @@ from mdcsrn.io.geometry import corners_apart_mm
 from mdcsrn.io.volume import Header, check_affine
 
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
-SMALLEST_HEADER = 348
+MIN_HEADER_BYTES = 348
 UNITS = {0: ("unknown", 1.0), 1: ("meter", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}
-LARGEST_CODE = 5  # of sform and qform
+MAX_FORM_CODE = 5  # of sform and qform
 # NIfTI-2 marks its header with line ends; a transfer in text mode turns them into these, and damages voxels too.
 TEXT_MODE = (b"\r\r\n\x1a", b"\n\x1a\n", b"\r\x1a\r")
 KEPT = ("descrip", "dim_info", "intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
@@ -164,7 +164,7 @@ def _place(header: Any, shape: tuple[int, ...], source: Path) -> tuple[NDArray[n
     zooms, odd_zooms = _zooms(header, shape)
     qform, odd_quaternion = qform_of(header, zooms)
     codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
-    warnings += [f"{k}_code {c} is no code of the standard" for k, c in codes.items() if not 0 <= c <= LARGEST_CODE]
+    warnings += [f"{k}_code {c} is no code of the standard" for k, c in codes.items() if not 0 <= c <= MAX_FORM_CODE]
     scale = np.array([[unit], [unit], [unit], [1.0]])
     stated = {"sform": sform_of(header) * scale, "qform": qform * scale}
     found, left_out = _sound({name: matrix for name, matrix in stated.items() if codes[name] > 0}, source)

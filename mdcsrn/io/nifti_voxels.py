@@ -28,7 +28,7 @@ from mdcsrn.io.unpack import CHUNK
 from mdcsrn.io.volume import Header
 
 EXTENSION_LIMIT = 1 << 20  # bytes of extensions that are looked at; none is used
-FEW = 8  # extensions whose end is tried as the beginning of the voxels
+MAX_TRIED_EXTENSIONS = 8  # extensions whose end is tried as the beginning of the voxels
 PLANES = 16  # scaled at once, so that only so many need float64
 
 
@@ -153,8 +153,8 @@ def _places(source: Path, header: Any, first: int, due: int) -> Iterator[_Place]
     text, length = f"vox_offset {stated:g} cannot be right: ", ", where the file's length puts it"
     ends = _extension_ends(source, first) if first else []
     if sound:
-        ends = [first, *ends[:FEW]]
-    exact = [n for n in ends[: FEW + 1] if can_hold(source, n + due)]
+        ends = [first, *ends[:MAX_TRIED_EXTENSIONS]]
+    exact = [n for n in ends[: MAX_TRIED_EXTENSIONS + 1] if can_hold(source, n + due)]
     yield from (_Place(n, True, f"{text}{n} is taken{length}") for n in exact)
     if sound:
         check_claim(int(stated) + due, source)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from mdcsrn.errors import ConfigError, DataError
 
 NonFinite = Literal["refuse", "fill"]
-ENOUGH = 13  # of 26 neighbours: a hole in the image has that many finite ones, a masked background has fewer
+MIN_FINITE_NEIGHBOURS = (
+    13  # of 26 neighbours: a hole in the image has that many finite ones, a masked background has fewer
+)
 
 
 def fill_nonfinite(array: NDArray[np.float32], name: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -47,7 +49,7 @@ def fill_nonfinite(array: NDArray[np.float32], name: str) -> tuple[NDArray[np.fl
         usable = inside & np.isfinite(values)
         total += np.where(usable, values, 0.0)
         finite += usable
-    hole = finite >= ENOUGH
+    hole = finite >= MIN_FINITE_NEIGHBOURS
     filled = array.copy()
     filled[bad] = np.where(hole, total / np.maximum(finite, 1), 0.0)
     local = int(np.count_nonzero(hole))

@@ -14,7 +14,7 @@ from mdcsrn.io.names import image_stem
 from mdcsrn.io.nifti import checked_volume
 from mdcsrn.io.nifti_header import (
     HEADER_BYTES,
-    SMALLEST_HEADER,
+    MIN_HEADER_BYTES,
     data_shape,
     header_facts,
     is_pair,
@@ -90,7 +90,7 @@ def _read_header(source: Path) -> tuple[Header, Any]:
     header_file = header_of_pair(source)
     with reading(header_file, "NIfTI"):
         with open_bytes(header_file) as stream:
-            content = read_exactly(stream, EXTENSION_LIMIT, header_file, at_least=SMALLEST_HEADER)
+            content = read_exactly(stream, EXTENSION_LIMIT, header_file, at_least=MIN_HEADER_BYTES)
         start = content[:HEADER_BYTES]
         header = parse_header(start, header_file)
         facts = header_facts(header, start, source)

@@ -24,8 +24,8 @@ CONTRASTS = (
     "T2starmap", "PDmap", "T1rho", "T2star", "angio", "MEGRE", "VFA", "MESE",
 )  # fmt: skip
 DESCRIPTION = "dataset_description.json"
-HIGHEST = 6  # folders above a file in which a dataset's root is looked for
-LARGEST = 16 << 20  # bytes of a JSON sidecar; real ones have some thousand
+MAX_FOLDERS_UP = 6  # folders above a file in which a dataset's root is looked for
+MAX_SIDECAR_BYTES = 16 << 20  # bytes of a JSON sidecar; real ones have some thousand
 AXES = {"i": 0, "j": 1, "k": 2}
 
 
@@ -57,7 +57,7 @@ def parse_name(path: str | os.PathLike[str]) -> BidsName:
 def dataset_root(path: str | os.PathLike[str]) -> Path | None:
     """The nearest folder at or above a file's that holds a ``dataset_description.json``, or None."""
     folder = Path(os.path.abspath(path)).parent
-    for place in [folder, *folder.parents][:HIGHEST]:
+    for place in [folder, *folder.parents][:MAX_FOLDERS_UP]:
         if (place / DESCRIPTION).is_file():
             return place
     return None
@@ -91,7 +91,7 @@ def read_metadata(path: str | os.PathLike[str], root: Path | None = None) -> tup
     for file in candidates:
         try:
             check_fetched(file)
-            if file.stat().st_size > LARGEST:
+            if file.stat().st_size > MAX_SIDECAR_BYTES:
                 raise ValueError("too large")
             content = json.loads(read_text(file))
             if not isinstance(content, dict):

@@ -14,7 +14,7 @@ from mdcsrn.io.forms import Forms
 from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart, corners_apart_mm, has_independent_axes
 
 SPACING_RANGE = (1e-3, 1e3)  # millimetres; what lies outside is a damaged header, not a brain
-FARTHEST = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
+MAX_DISTANCE_MM = 1e6  # millimetres from the scanner's centre; beyond, positions lose their meaning in float32 headers
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +151,11 @@ def check_affine(affine: NDArray[np.float64], name: str) -> NDArray[np.float64]:
             allowed=f"{low:g} to {high:g} mm per axis",
             remedy="repair its header",
         )
-    if np.abs(matrix[:3, 3]).max() > FARTHEST:
+    if np.abs(matrix[:3, 3]).max() > MAX_DISTANCE_MM:
         raise GeometryError(
             f"{name} has an impossible position",
             got=f"{matrix[:3, 3].tolist()} mm",
-            allowed=f"within {FARTHEST:g} mm",
+            allowed=f"within {MAX_DISTANCE_MM:g} mm",
             remedy="repair its header",
         )
     if not has_independent_axes(matrix):

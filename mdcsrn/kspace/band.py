@@ -18,16 +18,19 @@ from mdcsrn.kspace.intensity import percentile
 
 STEP_DB = 5.5  # real files: at least 7.1 where the scanner interpolated, at most 4.8 where it did not
 SHARPNESS = 0.65  # real files: at least 0.74, and at most 0.65; an exact edge has about 0.9, a straight decay 0.33
-NEAR, FAR = 2, 6  # samples: the step falls within +-NEAR, its surroundings reach to +-FAR
-SMALLEST_AXIS = 32  # voxels; on shorter axes a step and a decay cannot be told apart
-# Below LONG_AXIS voxels a scanner's apodisation is as sharp as an edge (native scans cut to 64 voxels: steps up to
-# 11.4 dB, to 32: 19.7 dB; to 80: a hundredth above 5.5 dB). Only the deep edge of an exact zero-filling counts there.
-LONG_AXIS = 88
+STEP_SAMPLES = 2  # to each side of an edge: the step falls within them
+AROUND_SAMPLES = 6  # to each side of an edge: its surroundings
+MIN_AXIS_VOXELS = 32  # voxels; on shorter axes a step and a decay cannot be told apart
+# On shorter axes a scanner's apodisation is as sharp as an edge (native scans cut to 64 voxels: steps up to 11.4 dB,
+# to 32: 19.7 dB; to 80: a hundredth above 5.5 dB). Only the deep edge of an exact zero-filling counts there.
+LONG_AXIS_VOXELS = 88
 SHORT_STEP_DB = 20.0
-SMALLEST_PLANE = 512  # voxels across an axis; the mean of fewer lines is too noisy: false alarms above 1 % at 256
-FRACTIONS = (0.2, 0.95)  # of Nyquist: where an edge is looked for; an empty last twentieth does no harm
-DEEPEST = 2.5  # log10 of power: a deeper fall says no more, and its foot is the window's leakage
-BRIGHT = 0.6  # lines above this share of the range of brightness: those in air hold magnitude noise, without an edge
+MIN_PLANE_VOXELS = 512  # voxels across an axis; the mean of fewer lines is too noisy: false alarms above 1 % at 256
+EDGE_FRACTIONS = (0.2, 0.95)  # of Nyquist: where an edge is looked for; an empty last twentieth does no harm
+MAX_FALL_DECADES = 2.5  # log10 of power: a deeper fall says no more, and its foot is the window's leakage
+MIN_LINE_BRIGHTNESS = (
+    0.6  # lines above this share of the range of brightness: those in air hold magnitude noise, without an edge
+)
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,10 @@ def detect_band(
 
 def _assess(volume: Tensor, axis: int, expected: int | None) -> AxisBand:
     n = volume.shape[axis]
-    if n < SMALLEST_AXIS or volume.numel() < n * SMALLEST_PLANE:
+    if n < MIN_AXIS_VOXELS or volume.numel() < n * MIN_PLANE_VOXELS:
         return AxisBand(1.0, n, 0.0, 0.0, 0.0, assessed=False)
     spectrum = power_spectrum(volume, axis).tolist()
-    band = _find_edge(spectrum, n, STEP_DB if n >= LONG_AXIS else SHORT_STEP_DB)
+    band = _find_edge(spectrum, n, STEP_DB if n >= LONG_AXIS_VOXELS else SHORT_STEP_DB)
     if not band.empty and expected is not None:
         there = _find_edge(spectrum, n, STEP_DB, expected // 2)
         return there if there.empty else band
@@ -119,7 +122,7 @@ def power_spectrum(volume: Tensor, axis: int) -> Tensor:
     lines = volume.movedim(axis, -1).reshape(-1, n).float()
     brightness = lines @ window
     darkest = brightness.min()
-    lines = lines[brightness - darkest >= BRIGHT * (percentile(brightness, 99) - darkest)]
+    lines = lines[brightness - darkest >= MIN_LINE_BRIGHTNESS * (percentile(brightness, 99) - darkest)]
     power = torch.fft.rfft((lines - lines.mean()) * window).abs().square()
     return (power.mean(dim=0, dtype=torch.float64) + torch.finfo(torch.float32).tiny).log10()
 
@@ -128,17 +131,24 @@ def _find_edge(spectrum: Sequence[float], n: int, least: float, place: int | Non
     """Best step, of `least` dB or more, of a log10 spectrum of an axis with n voxels; anywhere, or near one place."""
     best = (0.0, 0.0, 0.0, 0)
     last = len(spectrum) - 1
-    for edge in range(max(FAR + 1, int(FRACTIONS[0] * n / 2)), min(int(FRACTIONS[1] * n / 2), last - NEAR) + 1):
-        if place is not None and abs(edge - place) > NEAR:
+    for edge in range(
+        max(AROUND_SAMPLES + 1, int(EDGE_FRACTIONS[0] * n / 2)),
+        min(int(EDGE_FRACTIONS[1] * n / 2), last - STEP_SAMPLES) + 1,
+    ):
+        if place is not None and abs(edge - place) > STEP_SAMPLES:
             continue
-        far = min(edge + FAR, last)
-        floor = spectrum[edge - NEAR] - DEEPEST
-        fall = spectrum[edge - NEAR] - max(spectrum[edge + NEAR], floor)
-        around = max(spectrum[edge - FAR], floor) - max(spectrum[far], floor)
-        if fall <= 0 or around <= 0 or max(floor, *spectrum[edge + NEAR :]) > spectrum[edge - NEAR] - fall / 2:
+        far = min(edge + AROUND_SAMPLES, last)
+        floor = spectrum[edge - STEP_SAMPLES] - MAX_FALL_DECADES
+        fall = spectrum[edge - STEP_SAMPLES] - max(spectrum[edge + STEP_SAMPLES], floor)
+        around = max(spectrum[edge - AROUND_SAMPLES], floor) - max(spectrum[far], floor)
+        if (
+            fall <= 0
+            or around <= 0
+            or max(floor, *spectrum[edge + STEP_SAMPLES :]) > spectrum[edge - STEP_SAMPLES] - fall / 2
+        ):
             continue  # a dip or a line, behind which the band goes on
-        slope = (around - fall) / (FAR + far - edge - 2 * NEAR)
-        step_db, sharpness = 10 * (fall - 2 * NEAR * slope), fall / around
+        slope = (around - fall) / (AROUND_SAMPLES + far - edge - 2 * STEP_SAMPLES)
+        step_db, sharpness = 10 * (fall - 2 * STEP_SAMPLES * slope), fall / around
         margin = min(step_db / least, sharpness / SHARPNESS)
         best = max(best, (margin, step_db, sharpness, edge))
     margin, step_db, sharpness, edge = best
@@ -146,7 +156,7 @@ def _find_edge(spectrum: Sequence[float], n: int, least: float, place: int | Non
         return AxisBand(1.0, n, step_db, sharpness, margin)
     # The last sample within 5 dB of the level inside. The Hann window's own smear puts the last measured sample 0.8 dB
     # below that level and the one after it 7.8 dB below.
-    inside = edge - 2 * NEAR
+    inside = edge - 2 * STEP_SAMPLES
     kept = next((k for k in range(inside, last + 1) if spectrum[k] < spectrum[inside] - 0.5), inside) - 1
     samples = min(n, 2 * kept + 1)  # odd: with an even count the two outermost samples would share one place
     return AxisBand(samples / n, samples, step_db, sharpness, margin)

@@ -13,8 +13,8 @@ from mdcsrn.kspace import DegradationSpec, fft, frequencies, passband
 from mdcsrn.metrics.regions import check_pair, masked_mean
 from mdcsrn.metrics.structural import smoothing_matrix, window_weights
 
-LEAST = 0.01  # of a shell's frequencies: of fewer that were not measured, a ratio means little
-FLOOR = 1e-4  # of a power ratio, -40 dB: a shell without power has no logarithm
+MIN_SHELL_SHARE = 0.01  # of a shell's frequencies: of fewer that were not measured, a ratio means little
+MIN_POWER_RATIO = 1e-4  # of a power ratio, -40 dB: a shell without power has no logarithm
 
 
 def hfen(
@@ -132,7 +132,7 @@ def power_ratio(
     share = (
         torch.bincount(number[left_out], minlength=shells) / torch.bincount(number.flatten(), minlength=shells)[:shells]
     )
-    return [float(x / y) if y and s >= LEAST else math.nan for x, y, s in zip(*powers, share, strict=True)]
+    return [float(x / y) if y and s >= MIN_SHELL_SHARE else math.nan for x, y, s in zip(*powers, share, strict=True)]
 
 
 def power_error(
@@ -154,7 +154,7 @@ def power_error(
 
 def mean_log_ratio(ratios: Sequence[float]) -> float:
     """The same, dB, of ratios that are there already; those that are not defined are left out."""
-    found = [max(ratio, FLOOR) for ratio in ratios if not math.isnan(ratio)]
+    found = [max(ratio, MIN_POWER_RATIO) for ratio in ratios if not math.isnan(ratio)]
     return math.fsum(abs(10 * math.log10(ratio)) for ratio in found) / len(found) if found else math.nan
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError, GeometryError
 
 PRESETS = ("light", "pointwise", "original")
-SMALLEST_PATCH = 16
+MIN_PATCH_VOXELS = 16
 
 
 class Critic(nn.Module):
@@ -48,7 +48,7 @@ class Critic(nn.Module):
             raise ConfigError("unknown critic preset", got=preset, allowed=", ".join(PRESETS))
         if in_channels < 1 or not 0 <= negative_slope <= 1:
             raise ConfigError("critic: in_channels >= 1, negative_slope in [0, 1]", got=(in_channels, negative_slope))
-        if preset != "light" and (patch_size < SMALLEST_PATCH or patch_size % 16):
+        if preset != "light" and (patch_size < MIN_PATCH_VOXELS or patch_size % 16):
             raise ConfigError("critic: patch_size", got=patch_size, allowed="a multiple of 16, at least 16")
         self.preset, self.in_channels, self.negative_slope, self.patch_size = (
             preset,
@@ -107,9 +107,9 @@ class Critic(nn.Module):
                 allowed=(self.patch_size,) * 3,
                 remedy="set patch_size, or use the preset 'light'",
             )
-        if min(size) < SMALLEST_PATCH:
+        if min(size) < MIN_PATCH_VOXELS:
             raise GeometryError(
-                "patch too small for the critic", got=size, allowed=f"at least {SMALLEST_PATCH} per axis"
+                "patch too small for the critic", got=size, allowed=f"at least {MIN_PATCH_VOXELS} per axis"
             )
 
 

@@ -16,7 +16,7 @@ from mdcsrn.report.page import Array
 
 Curve = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-LEAST_HEAD = 0.02  # share of the fullest slice's head voxels below which a slice has no figure
+MIN_HEAD_SHARE = 0.02  # share of the fullest slice's head voxels below which a slice has no figure
 BINS = 121
 
 
@@ -158,7 +158,7 @@ def _masked_means(values: Array, mask: Mask) -> tuple[Curve, Curve, Curve]:
         count = mask.sum(axis=axes, dtype=np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = kept.sum(axis=axes, dtype=np.float64) / count
-        curves.append(np.where(count >= LEAST_HEAD * count.max(), mean, np.nan))
+        curves.append(np.where(count >= MIN_HEAD_SHARE * count.max(), mean, np.nan))
     return _three(curves)
 
 

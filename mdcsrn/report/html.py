@@ -24,11 +24,11 @@ from mdcsrn.report.preview import Preview, make_preview
 
 __all__ = ["page_of_output", "page_of_prediction", "render", "write_page"]
 
-LARGEST = 25_000_000  # bytes of the file
+MAX_PAGE_BYTES = 25_000_000  # bytes of the file
 NIIVUE = "niivue-0.69.0"
-KEPT = 1e-5  # relative error of a float result inside the measured band that still counts as kept
+KEPT_RELATIVE_ERROR = 1e-5  # relative error of a float result inside the measured band that still counts as kept
 NOTE = "Grey levels are rounded to 8 bits and the field is cropped to the head."
-SLACK = 200_000  # bytes for markup around the pictures
+MARKUP_BYTES = 200_000  # bytes for markup around the pictures
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Consistency:
     lines: Sequence[str]
 
 
-def write_page(path: str | os.PathLike[str], page: Page, largest: int = LARGEST) -> None:
+def write_page(path: str | os.PathLike[str], page: Page, largest: int = MAX_PAGE_BYTES) -> None:
     """Write a page in one step.
 
     Args:
@@ -60,7 +60,7 @@ def write_page(path: str | os.PathLike[str], page: Page, largest: int = LARGEST)
     atomic_write_text(path, text)
 
 
-def render(page: Page, largest: int = LARGEST) -> str:
+def render(page: Page, largest: int = MAX_PAGE_BYTES) -> str:
     """The text of a page; arguments and errors as for :func:`write_page`."""
     environment = _environment()
     from markupsafe import Markup
@@ -70,7 +70,7 @@ def render(page: Page, largest: int = LARGEST) -> str:
     scripts = [_asset(f"assets/{NIIVUE}.umd.js"), _asset("templates/viewer.js")]
     licences = _asset(f"assets/{NIIVUE}.LICENSES.txt")
     figures = sum(len(drawn.source) for section in sections for drawn in section.figures)
-    spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + SLACK
+    spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + MARKUP_BYTES
     preview = _preview(subject, max(1, (largest - spent) * 3 // 4))
     layers = [
         {"id": f"layer-{index}", "data": base64.b64encode(layer.data).decode()}
@@ -127,7 +127,11 @@ def consistency(page: Page) -> Consistency:
     stored = certificate.get("relative_error_stored")
     lines = [
         f"Inside the measured band the result and the scan differ by a relative {error:.1e}: "
-        + ("what was measured is in the result, to rounding." if error <= KEPT else "more than rounding explains.")
+        + (
+            "what was measured is in the result, to rounding."
+            if error <= KEPT_RELATIVE_ERROR
+            else "more than rounding explains."
+        )
     ]
     if stored is not None:
         lines.append(f"As stored in the file, after rounding to its number type: {float(stored):.1e}.")
@@ -135,7 +139,7 @@ def consistency(page: Page) -> Consistency:
         lines.append(
             f"This binds {100 * float(certificate['bound_share']):.1f} % of the result's k-space; the rest is restored."
         )
-    kept = error <= KEPT
+    kept = error <= KEPT_RELATIVE_ERROR
     return Consistency(
         kept, "What was measured is kept" if kept else "The result departs from what was measured", lines
     )

@@ -16,7 +16,7 @@ from mdcsrn.report.page import Array
 
 HEADER = 352  # bytes before the voxels of a .nii file
 MARGIN_MM = 8.0  # around the head
-SMALLEST = 16  # voxels per axis
+MIN_AXIS_VOXELS = 16  # voxels per axis
 
 Codes = NDArray[np.uint8]
 Box = tuple[slice, slice, slice]
@@ -142,7 +142,7 @@ def make_preview(
         stage = replace(stage, volumes=cropped, notes=("The air around the head is shown black.",))
         preview = stage.pack()
     full = mask[box].shape
-    while preview.size > budget and max(preview.layers[0].shape) > SMALLEST:
+    while preview.size > budget and max(preview.layers[0].shape) > MIN_AXIS_VOXELS:
         scale = 0.99 * (budget / preview.size) ** (1 / 3)
         shape = [max(1, int(n * scale)) for n in preview.layers[0].shape]
         sizes = [" × ".join(map(str, size)) for size in (shape, full)]

@@ -24,7 +24,7 @@ AXES: dict[str, tuple[tuple[int, ...], ...]] = {
     "all": ((0, 1, 2),),
     "any": tuple(axes for count in (1, 2, 3) for axes in combinations(range(3), count)),
 }
-LARGEST_SEED = 2**31 - 1
+MAX_SEED = 2**31 - 1
 
 
 class RandKSpaceLowPass(RandomizableTransform):
@@ -94,7 +94,7 @@ class RandKSpaceLowPass(RandomizableTransform):
         noise = float(random.uniform(*self.noise))
         partial_axis = axes[random.randint(len(axes))]
         share = float(random.uniform(*self.partial_fourier))
-        seed = int(random.randint(LARGEST_SEED))
+        seed = int(random.randint(MAX_SEED))
         return DegradationSpec(
             reduction=_per_axis(1.0, {a: float(factors[a]) for a in axes}),
             window=kind,

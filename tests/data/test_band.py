@@ -14,7 +14,7 @@ from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.io import Volume, read_volume
 from mdcsrn.kspace import DegradationSpec, degrade, grid_affine, resample_grid
 from mdcsrn.kspace import detect_band as detect_band_of
-from mdcsrn.kspace.band import SMALLEST_AXIS, SMALLEST_PLANE, STEP_DB
+from mdcsrn.kspace.band import MIN_AXIS_VOXELS, MIN_PLANE_VOXELS, STEP_DB
 
 # (file, region, axis, acquired share): full-band scans, whole head and skull-stripped; zero-filled below.
 FULL_BAND = [
@@ -127,7 +127,7 @@ def test_a_native_volume_is_left_as_it_is() -> None:
 
 
 def test_a_short_axis_is_not_judged() -> None:
-    array = np.random.default_rng(0).normal(100, 10, (SMALLEST_AXIS - 1, 40, 40)).astype(np.float32)
+    array = np.random.default_rng(0).normal(100, 10, (MIN_AXIS_VOXELS - 1, 40, 40)).astype(np.float32)
     bands = detect_band(array)
     assert [band.assessed for band in bands] == [False, True, True]
 
@@ -168,7 +168,7 @@ def test_few_lines_are_not_judged() -> None:
             array = (100 + noise + 8 * ndimage.gaussian_filter(noise, (1.5, 1, 1))).astype(np.float32)
             band = detect_band(array)[0]
             assert not band.empty
-            assert band.assessed == (cross[0] * cross[1] >= SMALLEST_PLANE)
+            assert band.assessed == (cross[0] * cross[1] >= MIN_PLANE_VOXELS)
 
 
 def test_inspection_writes_the_crop_of_an_interpolated_scan_only(shared_data: Path, tmp_path: Path) -> None:

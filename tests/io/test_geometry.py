@@ -15,7 +15,7 @@ from mdcsrn.errors import GeometryError
 from mdcsrn.io import Volume, check_affine, check_same_grid
 from mdcsrn.io.geometry import (
     CORNER_TOLERANCE_VOXELS,
-    SMALLEST_SINE,
+    MIN_AXES_SINE,
     corners_apart,
     corners_apart_mm,
     has_independent_axes,
@@ -64,7 +64,7 @@ def test_other_shapes_are_refused():
 @pytest.mark.parametrize(("sine", "sound"), [(2.0, True), (0.5, False), (1e-3, False), (0.0, False)])
 def test_files_and_transforms_share_one_limit_for_singular_affines(sine, sound):
     affine = np.eye(4)
-    affine[:2, 1] = (1, sine * SMALLEST_SINE)  # nearly along the first axis
+    affine[:2, 1] = (1, sine * MIN_AXES_SINE)  # nearly along the first axis
     assert has_independent_axes(affine) == sound
     image = MetaTensor(from_numpy(ARRAY[None]), affine=from_numpy(affine))
     if sound:

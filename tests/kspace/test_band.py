@@ -11,17 +11,17 @@ from mdcsrn.errors import GeometryError
 from mdcsrn.io import read_volume
 from mdcsrn.kspace import AxisBand, detect_band, power_spectrum, resample_grid
 from mdcsrn.kspace.band import (
-    BRIGHT,
-    DEEPEST,
-    FAR,
-    FRACTIONS,
-    LONG_AXIS,
-    NEAR,
+    AROUND_SAMPLES,
+    EDGE_FRACTIONS,
+    LONG_AXIS_VOXELS,
+    MAX_FALL_DECADES,
+    MIN_AXIS_VOXELS,
+    MIN_LINE_BRIGHTNESS,
+    MIN_PLANE_VOXELS,
     SHARPNESS,
     SHORT_STEP_DB,
-    SMALLEST_AXIS,
-    SMALLEST_PLANE,
     STEP_DB,
+    STEP_SAMPLES,
 )
 
 SCANS = [
@@ -36,10 +36,10 @@ def reference_bands(array, expected=(None, None, None)):
 
 def _assess(array, axis, expected):
     n = array.shape[axis]
-    if n < SMALLEST_AXIS or array.size < n * SMALLEST_PLANE:
+    if n < MIN_AXIS_VOXELS or array.size < n * MIN_PLANE_VOXELS:
         return AxisBand(1.0, n, 0.0, 0.0, 0.0, assessed=False)
     spectrum = reference_spectrum(array, axis)
-    band = _find_edge(spectrum, n, STEP_DB if n >= LONG_AXIS else SHORT_STEP_DB)
+    band = _find_edge(spectrum, n, STEP_DB if n >= LONG_AXIS_VOXELS else SHORT_STEP_DB)
     if not band.empty and expected is not None:
         there = _find_edge(spectrum, n, STEP_DB, expected // 2)
         return there if there.empty else band
@@ -53,7 +53,7 @@ def reference_spectrum(array, axis):
     lines = np.moveaxis(array, axis, -1).reshape(-1, n)
     brightness = lines @ window
     darkest = brightness.min()
-    lines = lines[brightness - darkest >= BRIGHT * (np.percentile(brightness, 99) - darkest)]
+    lines = lines[brightness - darkest >= MIN_LINE_BRIGHTNESS * (np.percentile(brightness, 99) - darkest)]
     power = np.abs(fft.rfft((lines - lines.mean()) * window, axis=-1)) ** 2
     return np.log10(power.mean(axis=0, dtype=np.float64) + np.finfo(np.float32).tiny)
 
@@ -61,23 +61,26 @@ def reference_spectrum(array, axis):
 def _find_edge(spectrum, n, least, place=None):
     best = (0.0, 0.0, 0.0, 0)
     last = len(spectrum) - 1
-    for edge in range(max(FAR + 1, int(FRACTIONS[0] * n / 2)), min(int(FRACTIONS[1] * n / 2), last - NEAR) + 1):
-        if place is not None and abs(edge - place) > NEAR:
+    for edge in range(
+        max(AROUND_SAMPLES + 1, int(EDGE_FRACTIONS[0] * n / 2)),
+        min(int(EDGE_FRACTIONS[1] * n / 2), last - STEP_SAMPLES) + 1,
+    ):
+        if place is not None and abs(edge - place) > STEP_SAMPLES:
             continue
-        far = min(edge + FAR, last)
-        floored = np.maximum(spectrum, spectrum[edge - NEAR] - DEEPEST)
-        fall = floored[edge - NEAR] - floored[edge + NEAR]
-        around = floored[edge - FAR] - floored[far]
-        if fall <= 0 or around <= 0 or floored[edge + NEAR :].max() > spectrum[edge - NEAR] - fall / 2:
+        far = min(edge + AROUND_SAMPLES, last)
+        floored = np.maximum(spectrum, spectrum[edge - STEP_SAMPLES] - MAX_FALL_DECADES)
+        fall = floored[edge - STEP_SAMPLES] - floored[edge + STEP_SAMPLES]
+        around = floored[edge - AROUND_SAMPLES] - floored[far]
+        if fall <= 0 or around <= 0 or floored[edge + STEP_SAMPLES :].max() > spectrum[edge - STEP_SAMPLES] - fall / 2:
             continue  # a dip or a line, behind which the band goes on
-        slope = (around - fall) / (FAR + far - edge - 2 * NEAR)
-        step_db, sharpness = 10 * (fall - 2 * NEAR * slope), fall / around
+        slope = (around - fall) / (AROUND_SAMPLES + far - edge - 2 * STEP_SAMPLES)
+        step_db, sharpness = 10 * (fall - 2 * STEP_SAMPLES * slope), fall / around
         margin = min(step_db / least, sharpness / SHARPNESS)
         best = max(best, (margin, step_db, sharpness, edge))
     margin, step_db, sharpness, edge = best
     if margin < 1:
         return AxisBand(1.0, n, float(step_db), float(sharpness), float(margin))
-    inside = edge - 2 * NEAR
+    inside = edge - 2 * STEP_SAMPLES
     kept = inside + int(np.argmax(spectrum[inside:] < spectrum[inside] - 0.5)) - 1
     samples = min(n, 2 * kept + 1)  # odd: with an even count the two outermost samples would share one place
     return AxisBand(samples / n, samples, float(step_db), float(sharpness), float(margin))

@@ -23,7 +23,7 @@ THEIRS = {
 }
 EXTENSIONS = (".nii.gz", ".nii")
 DEVICES = ("auto", "cpu", "cuda")
-MOST = 64.0  # refinement of an axis; beyond, a typing error is likelier than a wish
+MAX_FACTOR = 64.0  # refinement of an axis; beyond, a typing error is likelier than a wish
 
 
 def offered(offer: Offer) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def _given(value: Any) -> bool:
 
 def _factor(value: Any) -> tuple[float, float, float]:
     factor = _three("factor", value)
-    if max(factor) > MOST:
-        raise ConfigError("parameter factor", got=value, allowed=f"1 to {MOST:g} per axis")
+    if max(factor) > MAX_FACTOR:
+        raise ConfigError("parameter factor", got=value, allowed=f"1 to {MAX_FACTOR:g} per axis")
     return factor
 
 

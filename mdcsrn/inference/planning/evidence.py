@@ -8,7 +8,7 @@ from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.kspace.band import AxisBand
 
 FULL = 0.95  # share from which an axis counts as acquired in full, as where an edge is looked for
-NEAR = 0.03  # of the axis: how near the measured edge must be to the one that is said
+EDGE_TOLERANCE = 0.03  # of the axis: how near the measured edge must be to the one that is said
 
 Expected = tuple[int | None, int | None, int | None]
 
@@ -47,7 +47,7 @@ def agreement(expected: Expected, bands: Sequence[AxisBand], shape: Sequence[int
         claim = f"axis {axis}: the sidecar says that about {samples} of {n} samples were acquired"
         if not band.empty:
             said.append(f"{claim}, but no edge shows there: all count as measured")
-        elif abs(band.samples - samples) <= max(2, NEAR * n):
+        elif abs(band.samples - samples) <= max(2, EDGE_TOLERANCE * n):
             said.append(f"{claim}, and the spectrum agrees")
         else:
             said.append(f"{claim}; the spectrum counts")

@@ -15,7 +15,7 @@ from mdcsrn.inference.planning.plan import Pairs, Plan
 from mdcsrn.inference.planning.slice_axis import SliceAxis, find_slice_axis
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
-from mdcsrn.kspace.band import SMALLEST_AXIS, AxisBand, detect_band
+from mdcsrn.kspace.band import MIN_AXIS_VOXELS, AxisBand, detect_band
 from mdcsrn.kspace.fourier import grid_affine
 from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement
 from mdcsrn.notices import Notice
@@ -23,7 +23,7 @@ from mdcsrn.notices import Notice
 KINDS = ("detect", "same-grid", "factor", "to-spacing")
 PROFILES = ("auto", "none", *SLICE_PROFILES)
 EXACT = 1e-4  # relative: a spacing this near to the target counts as met
-MOST_VOXELS = 2**31  # 8 GiB as float32; beyond, a typing error is likelier than a wish
+MAX_RESULT_VOXELS = 2**31  # 8 GiB as float32; beyond, a typing error is likelier than a wish
 WORST_CONDITION = 30.0  # of a slice profile; noise in the slices would grow by as much
 
 
@@ -111,8 +111,10 @@ def make_plan(volume: Volume, facts: ScanFacts, task: Task) -> Plan:
         bands = listed[0], listed[1], listed[2]
     axes = [_plan_axis(i, volume.shape[i], volume.spacing[i], bands[i], task, slices) for i in range(3)]
     d, h, w = (axis.result for axis in axes)
-    if d * h * w > MOST_VOXELS:
-        raise ConfigError("the result would be absurdly large", got=f"{d}x{h}x{w}", allowed=f"{MOST_VOXELS} voxels")
+    if d * h * w > MAX_RESULT_VOXELS:
+        raise ConfigError(
+            "the result would be absurdly large", got=f"{d}x{h}x{w}", allowed=f"{MAX_RESULT_VOXELS} voxels"
+        )
     a, b, c = (AxisMeasurement(axis.result, axis.acquired) for axis in axes)
     band = Measurement((a, b, c))
     kind = _kind(task, axes)
@@ -179,7 +181,9 @@ def _band_words(band: AxisBand, n: int, is_slice_axis: bool) -> str:
     if is_slice_axis:
         return "not assessed (slices of a 2D scan are not band-limited)"
     if not band.assessed:
-        why = f"{n} samples, an edge shows from {SMALLEST_AXIS} on" if n < SMALLEST_AXIS else "too few lines along it"
+        why = (
+            f"{n} samples, an edge shows from {MIN_AXIS_VOXELS} on" if n < MIN_AXIS_VOXELS else "too few lines along it"
+        )
         return f"not assessed ({why})"
     if band.empty:
         return f"acquired {band.samples} of {n} samples (step {band.step_db:.1f} dB, margin {band.margin:.2f})"

@@ -13,7 +13,7 @@ from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.notices import Notice
 
-NEAR = 0.02  # relative; headers round a spacing, and a millimetre of field of view is no other kind of scan
+RANGE_TOLERANCE = 0.02  # relative; headers round a spacing, and a millimetre of field of view is no other kind of scan
 NEAR_REDUCTION = 0.05  # relative; an acquired matrix is a whole number
 KEY = "trained_range"
 
@@ -135,7 +135,7 @@ def outside(
 
 def _interval(what: str, unit: str, values: Sequence[float], allowed: tuple[float, float]) -> str:
     low, high = allowed
-    bad = [(i, v) for i, v in enumerate(values) if not low * (1 - NEAR) <= v <= high * (1 + NEAR)]
+    bad = [(i, v) for i, v in enumerate(values) if not low * (1 - RANGE_TOLERANCE) <= v <= high * (1 + RANGE_TOLERANCE)]
     if not bad:
         return ""
     listed = ", ".join(f"{v:.4g} {unit} on axis {i}" for i, v in bad)
@@ -180,7 +180,7 @@ def _window(window: str, trained: TrainedRange) -> str:
 
 def _noise_words(noise: float | None, trained: TrainedRange) -> str:
     low, high = trained.noise
-    if noise is None or low * (1 - NEAR) <= noise <= high * (1 + NEAR):
+    if noise is None or low * (1 - RANGE_TOLERANCE) <= noise <= high * (1 + RANGE_TOLERANCE):
         return ""
     return f"noise in k-space: {noise:.3g} of the 99.9th percentile; trained: {low:g} to {high:g}"
 

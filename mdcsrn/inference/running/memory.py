@@ -13,9 +13,9 @@ import torch
 from mdcsrn.networks.slab import SlabMDCSRN
 
 GIB = 1 << 30
-SHARE = 0.7  # of what is free: other programs live here too
-MOST = 6 * GIB  # of the process; more memory buys larger slabs, and those no time
-LEAST = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
+FREE_MEMORY_SHARE = 0.7  # of what is free: other programs live here too
+MAX_PROCESS_BYTES = 6 * GIB  # of the process; more memory buys larger slabs, and those no time
+MIN_NETWORK_BYTES = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
 VOLUMES = 28  # bytes a voxel: input, zero-filled input, result, their k-space crops and the file being written
 
 # Memory of a slab: bytes for the network's code and reordered weights, how many times its `alive` channels it takes at
@@ -43,13 +43,15 @@ def budget(voxels: int, max_memory: float | None = None, device: torch.device | 
         Bytes, possibly too few for anything: the plan says so.
     """
     if device is not None and device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0] * SHARE
+        free = torch.cuda.mem_get_info(device)[0] * FREE_MEMORY_SHARE
         return free if max_memory is None else min(free, max_memory * GIB)
     give_back()
     volumes = VOLUMES * voxels
     if max_memory is not None:
         return max_memory * GIB - resident() - volumes
-    return min(available() * SHARE - volumes, max(MOST - resident() - volumes, LEAST))
+    return min(
+        available() * FREE_MEMORY_SHARE - volumes, max(MAX_PROCESS_BYTES - resident() - volumes, MIN_NETWORK_BYTES)
+    )
 
 
 def slab_bytes(slab: SlabMDCSRN, backend: str, precision: str, planes: int, area: int) -> float:

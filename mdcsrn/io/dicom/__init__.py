@@ -34,7 +34,7 @@ __all__ = [
     "write_series",
 ]
 
-OLDEST = 3  # pydicom 3 brought the pixel decoders used here
+MIN_PYDICOM = 3  # pydicom 3 brought the pixel decoders used here
 
 
 def find_series(path: str | os.PathLike[str]) -> list[SeriesFiles]:
@@ -134,7 +134,10 @@ def _require_pydicom() -> None:
             "DICOM needs the package pydicom",
             remedy=f"{install_command('dicom')}, or convert to NIfTI with dcm2niix",
         ) from error
-    if int(version.split(".")[0]) < OLDEST:
+    if int(version.split(".")[0]) < MIN_PYDICOM:
         raise MissingDependencyError(
-            "DICOM needs a newer pydicom", got=version, allowed=f"{OLDEST}.0 or newer", remedy="pip install -U pydicom"
+            "DICOM needs a newer pydicom",
+            got=version,
+            allowed=f"{MIN_PYDICOM}.0 or newer",
+            remedy="pip install -U pydicom",
         )

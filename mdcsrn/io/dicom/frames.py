@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SINGLE = "1.2.840.10008.5.1.4.1.1.4"  # MR Image Storage
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")  # Enhanced MR; Legacy Converted Enhanced MR
-MOST_FRAMES = 100_000
-LARGEST_SIDE = 4096  # voxels; also bounds what a decoder may be told to allocate
+MAX_FRAMES = 100_000
+MAX_SIDE_VOXELS = 4096  # voxels; also bounds what a decoder may be told to allocate
 COSINE_TOLERANCE = 1e-2  # of the length and the right angle of direction cosines, which are then made exact
 # Tags that can tell stacks of one series apart, in the order in which a split is tried.
 MARKS = (
@@ -59,7 +59,7 @@ def frames_of(dataset: Dataset, file: DicomFile) -> list[Frame]:
         )
     if sop_class in ENHANCED:
         described = len(sequence(dataset, "PerFrameFunctionalGroupsSequence", file))
-        if not 1 <= count <= MOST_FRAMES or described != count:
+        if not 1 <= count <= MAX_FRAMES or described != count:
             raise damaged(file, f"{count:g} frames, {described} of them described")
         if root.text("ConcatenationUID"):
             raise DataError(
@@ -102,7 +102,7 @@ def _frame(tags: FrameTags, index: int, sop_class: str) -> Frame:
 
 def _side(tags: FrameTags, keyword: str) -> int:
     side = tags.number(keyword)
-    if side is None or not 1 <= side <= LARGEST_SIDE or side != int(side):
+    if side is None or not 1 <= side <= MAX_SIDE_VOXELS or side != int(side):
         raise damaged(tags.file, f"{keyword} {'is missing' if side is None else f'is {side:g}'}")
     return int(side)
 

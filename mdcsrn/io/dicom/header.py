@@ -18,7 +18,7 @@ from pydicom.filereader import read_dataset
 from mdcsrn.errors import DataError, MdcsrnError
 from mdcsrn.io.dicom.series import DicomFile, SeriesIdentity
 from mdcsrn.io.dicom.sniff import START, dataset_start
-from mdcsrn.io.dicom.source import BOMB_BYTES, BOMB_RATIO, LARGEST_FILE
+from mdcsrn.io.dicom.source import BOMB_BYTES, BOMB_RATIO, MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -117,7 +117,7 @@ def _at_pixels(tag: Any, _vr: Any, _length: Any) -> bool:
 
 def _inflate(packed: bytes, file: DicomFile) -> io.BytesIO:
     """Deflated dataset, within what an archive may unpack to (pydicom sets no limit)."""
-    limit = min(LARGEST_FILE, max(BOMB_BYTES, BOMB_RATIO * len(packed)))
+    limit = min(MAX_FILE_BYTES, max(BOMB_BYTES, BOMB_RATIO * len(packed)))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = inflater.decompress(packed, limit)
     if inflater.unconsumed_tail:

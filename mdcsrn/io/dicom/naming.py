@@ -11,8 +11,8 @@ from mdcsrn.io.dicom.series import SeriesIdentity
 
 SUFFIX = "_SR"
 WITHOUT = "super-resolution"  # where the source has no description
-LONGEST = 64  # characters of a description, not bytes (PS3.5, value representation LO)
-LARGEST_NUMBER = (1 << 31) - 1  # of an integer string
+MAX_DESCRIPTION_CHARACTERS = 64  # characters of a description, not bytes (PS3.5, value representation LO)
+MAX_INTEGER_STRING = (1 << 31) - 1  # of an integer string
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def labels_of(
         chosen = _first_number(source.number) if number is None else number
         taken = ours if number == chosen else ours | theirs  # the very number that was asked for is given once
         while (source.study, chosen) in taken:
-            chosen, taken = chosen + 1 if chosen < LARGEST_NUMBER else 1, ours | theirs
+            chosen, taken = chosen + 1 if chosen < MAX_INTEGER_STRING else 1, ours | theirs
         ours.add((source.study, chosen))
         count, text = 1, _text(source, description, 1)
         while (source.study, text) in texts:
@@ -75,16 +75,16 @@ def labels_of(
 
 
 def _first_number(number: int | None) -> int:
-    return min(abs(number or 0), LARGEST_NUMBER // 100 - 1) * 100 + 1
+    return min(abs(number or 0), MAX_INTEGER_STRING // 100 - 1) * 100 + 1
 
 
 def _text(source: SeriesIdentity, asked: str | None, count: int) -> str:
     tail = "" if count == 1 else str(count)
     if asked is not None:
-        return _cut(asked, LONGEST - len(tail) - bool(tail)) + (f" {tail}" if tail else "")
+        return _cut(asked, MAX_DESCRIPTION_CHARACTERS - len(tail) - bool(tail)) + (f" {tail}" if tail else "")
     if not source.description:
         return f"{WITHOUT} {tail}".rstrip()
-    return _cut(source.description, LONGEST - len(SUFFIX + tail)) + SUFFIX + tail
+    return _cut(source.description, MAX_DESCRIPTION_CHARACTERS - len(SUFFIX + tail)) + SUFFIX + tail
 
 
 def _cut(text: str, length: int) -> str:
@@ -97,11 +97,11 @@ def _cut(text: str, length: int) -> str:
 
 
 def _check(number: int | None, description: str | None) -> None:
-    if number is not None and not 0 <= number <= LARGEST_NUMBER:
-        raise ConfigError("SeriesNumber out of range", got=number, allowed=f"0 to {LARGEST_NUMBER}")
+    if number is not None and not 0 <= number <= MAX_INTEGER_STRING:
+        raise ConfigError("SeriesNumber out of range", got=number, allowed=f"0 to {MAX_INTEGER_STRING}")
     if description is None:
         return
-    if not 1 <= len(description.strip()) <= LONGEST:
+    if not 1 <= len(description.strip()) <= MAX_DESCRIPTION_CHARACTERS:
         raise ConfigError("SeriesDescription has 1 to 64 characters", got=len(description.strip()))
     if "\\" in description or not description.isprintable():
         raise ConfigError("SeriesDescription holds neither a backslash nor control characters")

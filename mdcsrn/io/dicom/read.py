@@ -27,7 +27,7 @@ from mdcsrn.io.volume import Volume
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MOST_VOXELS = 1 << 30
+MAX_VOXELS = 1 << 30
 
 
 def read(series: SeriesFiles) -> DicomSeries:
@@ -39,8 +39,8 @@ def read(series: SeriesFiles) -> DicomSeries:
     title = f"{series.source}, {series.name}"
     stack = arrange(series.frames, title)
     rows, columns = series.frames[0].shape
-    if rows * columns * len(stack.levels) > MOST_VOXELS:
-        raise DataError(f"{title} is too large", got=f"{columns} x {rows} x {len(stack.levels)}", allowed=MOST_VOXELS)
+    if rows * columns * len(stack.levels) > MAX_VOXELS:
+        raise DataError(f"{title} is too large", got=f"{columns} x {rows} x {len(stack.levels)}", allowed=MAX_VOXELS)
     with quiet(), Gdcm() as gdcm:
         return _read(series, stack, title, gdcm)
 

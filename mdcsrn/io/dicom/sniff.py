@@ -10,14 +10,14 @@ MARK = b"DICM"
 PREAMBLE = 128  # bytes of anything before the mark
 FIRST_GROUPS = (0x0002, 0x0004, 0x0008)  # a file begins with one of these; 4 is that of a DICOMDIR
 LAST_GROUP = 0x0010  # of the elements that are looked at: meta, identification, patient
-ENOUGH = 3  # elements in a row that make sense; two where the bytes end in the second
-LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-SHORT = (
+MIN_ELEMENTS = 3  # elements in a row that make sense; two where the bytes end in the second
+LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+SHORT_FORM = (
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
     b"ST", b"TM", b"UI", b"UL", b"US",
 )  # fmt: skip
 ENCODINGS = (("<", True), ("<", False), (">", True))  # byte order, and whether value representations are written
-LONGEST = 1 << 16  # bytes of a value among the first ones
+MAX_VALUE_BYTES = 1 << 16  # bytes of a value among the first ones
 UNDEFINED = 0xFFFFFFFF
 
 
@@ -62,7 +62,7 @@ def _is_dataset(data: bytes) -> bool:
 def _walk(data: bytes, order: str, explicit: bool) -> bool:
     """Do the bytes begin with elements in this encoding? A sequence ends the walk; so does the end of the bytes."""
     place, seen, last = 0, 0, -1
-    while seen < ENOUGH and place + 8 <= len(data):
+    while seen < MIN_ELEMENTS and place + 8 <= len(data):
         group, element = struct.unpack_from(f"{order}HH", data, place)
         tag = group << 16 | element
         if group not in FIRST_GROUPS and not (seen and group <= LAST_GROUP):
@@ -72,10 +72,10 @@ def _walk(data: bytes, order: str, explicit: bool) -> bool:
         head, length = _length(data, place, order, explicit)
         if length == UNDEFINED and seen:
             return True
-        if length is None or length % 2 or length > LONGEST:
+        if length is None or length % 2 or length > MAX_VALUE_BYTES:
             return False
         last, seen, place = tag, seen + 1, place + head + length
-    return seen >= ENOUGH or seen == ENOUGH - 1 and place >= len(data)
+    return seen >= MIN_ELEMENTS or seen == MIN_ELEMENTS - 1 and place >= len(data)
 
 
 def _length(data: bytes, place: int, order: str, explicit: bool) -> tuple[int, int | None]:
@@ -83,8 +83,8 @@ def _length(data: bytes, place: int, order: str, explicit: bool) -> tuple[int, i
     if not explicit:
         return 8, struct.unpack_from(f"{order}I", data, place + 4)[0]
     kind = data[place + 4 : place + 6]
-    if kind in SHORT:
+    if kind in SHORT_FORM:
         return 8, struct.unpack_from(f"{order}H", data, place + 6)[0]
-    if kind not in LONG or data[place + 6 : place + 8] != b"\0\0" or place + 12 > len(data):
+    if kind not in LONG_FORM or data[place + 6 : place + 8] != b"\0\0" or place + 12 > len(data):
         return 8, None
     return 12, struct.unpack_from(f"{order}I", data, place + 8)[0]

@@ -15,8 +15,8 @@ from mdcsrn.io.dicom.sniff import START, looks_like_dicom
 from mdcsrn.io.names import may_be_dicom_name
 from mdcsrn.io.tree import files_below
 
-LARGEST_FILE = 2 << 30  # bytes; an enhanced series of 4,000 frames of 512 x 512 has 2 GiB
-MOST_MEMBERS = 200_000
+MAX_FILE_BYTES = 2 << 30  # bytes; an enhanced series of 4,000 frames of 512 x 512 has 2 GiB
+MAX_MEMBERS = 200_000
 BOMB_BYTES = 16 << 20  # what unpacks to less is never a bomb
 BOMB_RATIO = 100  # MR images pack 1:2 to 1:20
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA lets the file ask for 4 GiB
@@ -122,8 +122,10 @@ def _read_member(archive: zipfile.ZipFile, file: DicomFile) -> bytes | None:
 
 
 def _check_size(file: DicomFile, size: int) -> None:
-    if size > LARGEST_FILE:
-        raise DataError(f"{file} is too large for a DICOM image", got=f"{size} bytes", allowed=f"{LARGEST_FILE} bytes")
+    if size > MAX_FILE_BYTES:
+        raise DataError(
+            f"{file} is too large for a DICOM image", got=f"{size} bytes", allowed=f"{MAX_FILE_BYTES} bytes"
+        )
 
 
 def _members(path: Path) -> list[str]:
@@ -133,8 +135,8 @@ def _members(path: Path) -> list[str]:
             infos = archive.infolist()
     except Exception as error:  # see read_bytes
         raise _unreadable(DicomFile(path), type(error).__name__) from error
-    if len(infos) > MOST_MEMBERS:
-        raise DataError(f"{path} has too many members", got=len(infos), allowed=MOST_MEMBERS)
+    if len(infos) > MAX_MEMBERS:
+        raise DataError(f"{path} has too many members", got=len(infos), allowed=MAX_MEMBERS)
     total = sum(info.file_size for info in infos)
     _check_bomb(str(path), total, path.stat().st_size)
     names = []

@@ -16,10 +16,10 @@ ORIENTATION_TOLERANCE = 1e-3  # of each direction cosine, from the mean: 0.13 mm
 SEEN_ORIENTATION = 1e-4  # below, it is rounding
 OTHER_ORIENTATION = 0.05  # direction cosines further apart (3 degrees) are meant to be different
 MIN_SLICES = 3  # fewer are no volume
-FARTHEST = 2.0  # slice thicknesses between slices: beyond, more of the head is missing than was measured
+MAX_STEP_THICKNESSES = 2.0  # slice thicknesses between slices: beyond, more of the head is missing than was measured
 SPACING_TOLERANCE = 1e-3  # relative, of the in-plane voxel size
 PLACE_TOLERANCE = 0.02  # of the slice spacing, and at least 0.01 mm: positions are often rounded to 0.01 mm
-STEEPEST_SHEAR = 45.0  # degrees between the line through the slices' centres and their normal
+MAX_SHEAR_DEGREES = 45.0  # degrees between the line through the slices' centres and their normal
 SEEN_SHEAR = 0.1  # degrees; below, it is rounding
 LOCALIZER = {"LOCALIZER", "SCOUT", "SURVEY"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -65,7 +65,7 @@ def arrange(frames: Sequence[Frame], name: str) -> Stack:
         step = (places[-1] - places[0]) / (len(levels) - 1)
         _regular(places, normal, name)
         shear = float(np.degrees(np.arccos(min(1.0, step @ normal / np.linalg.norm(step)))))
-        if shear > STEEPEST_SHEAR:
+        if shear > MAX_SHEAR_DEGREES:
             raise GeometryError(
                 f"{name}: its slices lie beside each other rather than on each other", got=f"{shear:.1f} degrees"
             )
@@ -95,13 +95,16 @@ def check_volume(frames: Sequence[Frame], distance: float, name: str) -> None:
         reason = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
     elif any(LOCALIZER & set(dict(frame.marks)["image type"].split("\\")) for frame in frames):
         reason = "a localizer, by its ImageType"
-    elif frames[0].thickness is not None and distance > FARTHEST * frames[0].thickness * (1 + PLACE_TOLERANCE):
+    elif frames[0].thickness is not None and distance > MAX_STEP_THICKNESSES * frames[0].thickness * (
+        1 + PLACE_TOLERANCE
+    ):
         reason = f"slices of {frames[0].thickness:.4g} mm, {distance:.4g} mm from one to the next"
     if reason:
         raise GeometryError(
             f"{name} is no volume",
             got=reason,
-            allowed=f"at least {MIN_SLICES} slices, at most {FARTHEST:g} slice thicknesses from one to the next",
+            allowed=f"at least {MIN_SLICES} slices, at most {MAX_STEP_THICKNESSES:g} slice thicknesses from one to the "
+            "next",
             remedy="give the folder with all images of the series; localizers and single slices cannot be restored",
         )
 

@@ -15,10 +15,10 @@ import torch
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import backend
 from mdcsrn.inference.running.memory import (
+    FREE_MEMORY_SHARE,
     GIB,
-    LEAST,
-    MOST,
-    SHARE,
+    MAX_PROCESS_BYTES,
+    MIN_NETWORK_BYTES,
     VOLUMES,
     available,
     budget,
@@ -115,11 +115,11 @@ def test_a_budget_that_was_given() -> None:
 
 
 def test_a_budget_of_the_machine() -> None:
-    free = available() * SHARE
-    assert budget(0) == pytest.approx(min(free, MOST - resident()), rel=0.05)
+    free = available() * FREE_MEMORY_SHARE
+    assert budget(0) == pytest.approx(min(free, MAX_PROCESS_BYTES - resident()), rel=0.05)
     # Volumes that take all of the 6 GiB leave the network its least, where the machine has that.
-    voxels = int(MOST / VOLUMES)
-    assert budget(voxels) == pytest.approx(min(free - MOST, LEAST), rel=0.05)
+    voxels = int(MAX_PROCESS_BYTES / VOLUMES)
+    assert budget(voxels) == pytest.approx(min(free - MAX_PROCESS_BYTES, MIN_NETWORK_BYTES), rel=0.05)
 
 
 def test_a_slab_takes_more_with_every_plane_and_voxel() -> None:

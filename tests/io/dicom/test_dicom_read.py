@@ -213,7 +213,7 @@ def test_a_deflated_bomb_is_refused(tmp_path: Path, make_slices: Make, save: Sav
     path = save([ds], tmp_path) / "im00_0"
     assert path.stat().st_size < 8000
     assert zlib.MAX_WBITS == 15
-    monkeypatch.setattr("mdcsrn.io.dicom.header.LARGEST_FILE", 1 << 19)  # 2 GiB otherwise: too slow for a test
+    monkeypatch.setattr("mdcsrn.io.dicom.header.MAX_FILE_BYTES", 1 << 19)  # 2 GiB otherwise: too slow for a test
     with pytest.raises(DataError, match="too large"):
         find_series(tmp_path)
 
