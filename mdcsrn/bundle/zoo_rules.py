@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mdcsrn.bundle.archive import CONFIGS, Contents, name_problem
 from mdcsrn.bundle.finding import Finding
 from mdcsrn.bundle.safe_yaml import MAX_BYTES, load_plain
-from mdcsrn.errors import ConfigError, MdcsrnError
+from mdcsrn.errors import MdcsrnError
 from mdcsrn.hashes import HASHES, SUFFIXES
-from mdcsrn.resources import shipped_bundles
 
 NECESSARY = ("LICENSE", "configs/metadata.json", "docs/README.md", "docs/data_license.txt")
 CONFIG_FORMS = (".yaml", ".yml", ".json")
@@ -22,7 +21,8 @@ IDS = {
     "train": ("bundle_root", "device", "dataset_dir", "network_def", "train#trainer", "train#dataset", "train#inferer"),
     "evaluate": ("bundle_root", "device", "dataset_dir", "dataset", "network_def", "inferer", "evaluator"),
 }
-SCHEMA = "configs/metadata_schema.json"
+SCHEMA = "configs/metadata_schema.json"  # where a bundle may hold a copy of it
+SCHEMA_FILE = Path(__file__).with_name("metadata_schema.json")
 
 
 def structure(contents: Contents) -> list[Finding]:
@@ -35,15 +35,8 @@ def structure(contents: Contents) -> list[Finding]:
 
 
 def schema_bytes() -> bytes:
-    """The schema of metadata that this installation carries (``meta_schema_20240725``).
-
-    Raises:
-        ConfigError: no shipped bundle has it.
-    """
-    for home in shipped_bundles():
-        if (home / SCHEMA).is_file():
-            return (home / SCHEMA).read_bytes()
-    raise ConfigError("this installation has no schema of metadata", remedy="install mdcsrn again")
+    """The schema of metadata that this installation carries (``meta_schema_20240725``)."""
+    return SCHEMA_FILE.read_bytes()
 
 
 def _files(contents: Contents) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from mdcsrn.bundle.zoo_rules import SCHEMA_FILE, schema_bytes
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").iterdir())
 # An address that refuses every connection stands for "no network".
@@ -33,7 +35,7 @@ def verify(bundle: Path, metadata: Path, schema: Path) -> subprocess.CompletedPr
 
 
 def test_verify_metadata_passes_offline(bundle: Path) -> None:
-    done = verify(bundle, Path("configs/metadata.json"), Path("configs/metadata_schema.json"))
+    done = verify(bundle, Path("configs/metadata.json"), SCHEMA_FILE)
     assert done.returncode == 0, done.stderr
     assert "metadata is verified with no error" in done.stdout + done.stderr
 
@@ -43,13 +45,13 @@ def test_verify_metadata_refuses_a_missing_field(bundle: Path, tmp_path: Path) -
     del metadata["network_data_format"]
     broken = tmp_path / "metadata.json"
     broken.write_text(json.dumps(metadata))
-    done = verify(bundle, broken, Path("configs/metadata_schema.json"))
+    done = verify(bundle, broken, SCHEMA_FILE)
     assert done.returncode != 0
     assert "network_data_format" in done.stderr
 
 
 def test_the_schema_is_sound_and_asks_for_every_required_field(bundle: Path) -> None:
-    schema, metadata = content(bundle, "metadata_schema.json"), content(bundle, "metadata.json")
+    schema, metadata = json.loads(schema_bytes()), content(bundle, "metadata.json")
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(metadata)
@@ -62,7 +64,7 @@ def test_the_schema_is_sound_and_asks_for_every_required_field(bundle: Path) -> 
 def test_the_schema_asks_for_every_field_of_a_tensor(bundle: Path, field: str) -> None:
     metadata = content(bundle, "metadata.json")
     del metadata["network_data_format"]["outputs"]["pred"][field]
-    assert not jsonschema.Draft202012Validator(content(bundle, "metadata_schema.json")).is_valid(metadata)
+    assert not jsonschema.Draft202012Validator(json.loads(schema_bytes())).is_valid(metadata)
 
 
 def test_logging_uses_the_standard_library_alone(bundle: Path) -> None:
