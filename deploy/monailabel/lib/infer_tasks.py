@@ -1,4 +1,4 @@
-"""List the inference tasks: every model of each bundle and every model trained here, on its own grid and finer."""
+"""List the inference tasks: every model of each bundle and every model trained here, on the grids that it can make."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdcsrn.errors import ConfigError
+from mdcsrn.errors import ConfigError, MdcsrnError
 from mdcsrn.hashes import weight_files
-from mdcsrn.inference.planning.models import model_names
+from mdcsrn.inference.planning.models import find_model, model_names
+from mdcsrn.networks import traits_of
 from mdcsrn.resources import bundle_folder, read_metadata, shipped_bundles
 
 SAME, FINER = "same_grid", "finer_grid"
@@ -25,6 +26,7 @@ class Offer:
         model: name of a model of the bundle, or a file of weights.
         bundle: its folder; None for a file.
         about: one sentence.
+        scale: refinement of each array axis of a model that makes no other; None: any.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Offer:
     model: str
     bundle: Path | None
     about: str
+    scale: tuple[int, int, int] | None = None
 
 
 def bundles(chosen: str = "") -> list[Path]:
@@ -73,18 +76,32 @@ def shipped(homes: Sequence[Path], chosen: str = "") -> list[Offer]:
         for place, model in enumerate(listed):
             if not wanted or model in wanted:
                 stem = home.resolve().name if place == 0 else f"{home.resolve().name}_{model}"
-                offers += [Offer(f"{stem}_{g}", g, model, home, f"{about}: {does}") for g, does in GRIDS.items()]
+                offers += _offers(stem, model, home, about)
     return offers
 
 
 def trained(folder: Path) -> list[Offer]:
     """Offers of the models that were trained here, of the two forms of each the ``.pt``."""
-    offers: dict[str, Offer] = {}
+    files: dict[str, Path] = {}
     for path in weight_files(folder):
-        for grid, does in GRIDS.items():
-            name = f"{path.stem}_{grid}"
-            offers.setdefault(name, Offer(name, grid, str(path), None, f"trained on this server's scans: {does}"))
-    return list(offers.values())
+        files.setdefault(path.stem, path)
+    about = "trained on this server's scans"
+    return [offer for stem, path in files.items() for offer in _offers(stem, str(path), None, about)]
+
+
+def _offers(stem: str, model: str, home: Path | None, about: str) -> list[Offer]:
+    """Both grids; of a model that reads the acquired matrix the finer one alone, by its own factor."""
+    scale = _fixed_scale(model, home)
+    grids = GRIDS if scale is None else {FINER: f"refines the grid by {scale[0]} x {scale[1]} x {scale[2]}"}
+    return [Offer(f"{stem}_{grid}", grid, model, home, f"{about}: {does}", scale) for grid, does in grids.items()]
+
+
+def _fixed_scale(model: str, home: Path | None) -> tuple[int, int, int] | None:
+    try:
+        traits = traits_of(find_model(home, model).network)
+    except MdcsrnError:
+        return None  # damaged, or no generator: reported to the client that asks for it
+    return traits.scale if traits.input_grid == "acquired" else None
 
 
 def words(text: str) -> list[str]:

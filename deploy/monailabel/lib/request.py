@@ -29,6 +29,8 @@ MAX_FACTOR = 64.0  # refinement of an axis; beyond, a typing error is likelier t
 def offered(offer: Offer) -> dict[str, Any]:
     """Options that a client shows for a task: name to default; a list is a choice, its first entry the default."""
     finer: dict[str, Any] = {"factor": "2 2 2", "spacing": ""} if offer.grid == FINER else {}
+    if offer.scale is not None:
+        finer = {"factor": " ".join(map(str, offer.scale))}
     return {
         **finer,
         "consistency": True,
@@ -66,7 +68,7 @@ def read_request(request: Mapping[str, Any], offer: Offer) -> tuple[Options, str
     values = {key: _value(key, request.get(key), default) for key, default in known.items()}
     task: dict[str, Any] = {"same_grid": True}
     if offer.grid == FINER:
-        spacing = _three("spacing", values["spacing"]) if _given(values["spacing"]) else None
+        spacing = _three("spacing", values["spacing"]) if _given(values.get("spacing", "")) else None
         task = {"to_spacing": spacing} if spacing else {"factor": _factor(values["factor"])}
     options = Options(
         **task,
