@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 import mdcsrn
+from mdcsrn.inference.planning.axis_order import axis_order
 from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.inference.planning.plan import Plan
-from mdcsrn.inference.planning.prepare import check_grid, check_region, network_input, prepare, region_of
+from mdcsrn.inference.planning.prepare import check_region, network_input, prepare, region_of
 from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
 from mdcsrn.inference.running.runner import VolumeRunner, runner_for
@@ -119,14 +120,14 @@ def predict(
     if plan.kind == "nothing":
         return Prediction(volume, volume, plan, None, None, prepared.notices, {}, clock.seconds, about)
 
-    check_grid(plan, found.network)
+    order = axis_order(plan, found.network)
     with torch.inference_mode():
         with clock.stage("zero-filling"):
             given = network_input(volume, plan)
         measured, scale, scaled = given.measured, given.scale, given.scaled
         with clock.stage("region"):
             inside = region_of(scaled, settings.region)
-        runner = runner_for(found.network, settings)
+        runner = runner_for(found.network, settings, order)
         first, extra = _run(runner, scaled, inside, plan, measured / scale, settings.uncertainty, progress, clock)
         first, extra = first * scale, {name: values * scale for name, values in extra.items()}
         certificate = raw = None

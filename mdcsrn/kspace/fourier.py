@@ -150,6 +150,36 @@ def _resize_axis(k: Tensor, dim: int, n: int, m: int, fold: float, split: float)
     return cropped
 
 
+def decimate(volume: Tensor, scale: Sequence[int]) -> Tensor:
+    r"""Keep every r-th sample per axis, the first one on: what a network that refines by r reads.
+
+    Sample j lies at old index r j, whatever the parity of the axis, so that the place of a sample among those that a
+    network makes of it is always the same. Nothing is lost of a volume whose k-space is empty from n/(2r) on
+    (zero-filled, or low-passed by a reduction of at least r); of any other it aliases.
+
+    Args:
+        volume: image, shape (..., D, H, W).
+        scale: r per axis (D, H, W), whole numbers >= 1 that divide the sizes.
+
+    Returns:
+        Image of shape (..., D/r, H/r, W/r), same dtype and unit.
+
+    Raises:
+        GeometryError: a size is no multiple.
+
+    >>> image = torch.rand(4, 6, 8, dtype=torch.float64)
+    >>> torch.allclose(decimate(resample_grid(image, (4, 12, 16)), (1, 2, 2)), image)
+    True
+    """
+    sizes = tuple(volume.shape[-3:])
+    if any(n % r for n, r in zip(sizes, scale, strict=True)):
+        raise GeometryError(
+            "every r-th sample is kept of sizes that are multiples of r", got=f"grid {sizes}, r {tuple(scale)}"
+        )
+    a, b, c = scale
+    return volume[..., ::a, ::b, ::c].contiguous()
+
+
 def grid_affine(affine: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:
     """Affine of the grid made by :func:`resample_grid`: it states where the new samples are.
 
@@ -170,3 +200,21 @@ def grid_affine(affine: Tensor, old_shape: Sequence[int], new_shape: Sequence[in
         to_old[axis, axis] = n / m
         to_old[axis, 3] = n // 2 - (m // 2) * n / m
     return (affine.to(torch.float64) @ to_old.to(affine.device)).to(affine.dtype)
+
+
+def refined_affine(affine: Tensor, scale: Sequence[float]) -> Tensor:
+    """Affine of a grid with r samples for each old one, of which the first lies where it was; see :func:`decimate`.
+
+    Args:
+        affine: voxel index to millimetres, shape (4, 4).
+        scale: r per axis; 1/r for the grid that :func:`decimate` makes.
+
+    Returns:
+        Affine of the new grid, shape (4, 4), same dtype.
+
+    >>> refined_affine(torch.eye(4, dtype=torch.float64), (1, 2, 2)).diagonal().tolist()
+    [1.0, 0.5, 0.5, 1.0]
+    """
+    affine = torch.as_tensor(affine)
+    steps = torch.tensor([*(1 / r for r in scale), 1.0], dtype=torch.float64, device=affine.device)
+    return (affine.to(torch.float64) * steps).to(affine.dtype)

@@ -39,6 +39,11 @@ class Traits:
     bytes_per_voxel: float = 512.0
     residual: bool = False
 
+    @property
+    def planewise(self) -> bool:
+        """Each plane of the first axis is restored by itself, so that any axis of a volume may be the first."""
+        return self.scale[0] == 1 and self.margin[0] == 0
+
     def __post_init__(self) -> None:
         if min(self.scale) < 1 or min(self.multiple) < 1 or self.channels < 1 or self.bytes_per_voxel <= 0:
             raise ConfigError(

@@ -3,6 +3,8 @@
 from mdcsrn.transforms._volumes import recorded_degradation
 from mdcsrn.transforms.check import CheckVolume, CheckVolumeD, CheckVolumed, CheckVolumeDict
 from mdcsrn.transforms.consistency import DataConsistency, DataConsistencyD, DataConsistencyd, DataConsistencyDict
+from mdcsrn.transforms.decimate import Decimate, DecimateD, Decimated, DecimateDict
+from mdcsrn.transforms.divisible_crop import DivisibleCrop, DivisibleCropD, DivisibleCropd, DivisibleCropDict
 from mdcsrn.transforms.intensity import (
     ScaleByPercentile,
     ScaleByPercentileD,
@@ -31,6 +33,7 @@ from mdcsrn.transforms.rand_thick_slices import (
     RandThickSlicesd,
     RandThickSlicesDict,
 )
+from mdcsrn.transforms.zero_fill import ZeroFill, ZeroFillD, ZeroFilld, ZeroFillDict
 
 __all__ = [
     "CheckVolume",
@@ -41,6 +44,14 @@ __all__ = [
     "DataConsistencyD",
     "DataConsistencyDict",
     "DataConsistencyd",
+    "Decimate",
+    "DecimateD",
+    "DecimateDict",
+    "Decimated",
+    "DivisibleCrop",
+    "DivisibleCropD",
+    "DivisibleCropDict",
+    "DivisibleCropd",
     "KSpaceLowPass",
     "KSpaceLowPassD",
     "KSpaceLowPassDict",
@@ -64,5 +75,9 @@ __all__ = [
     "UndoScaleD",
     "UndoScaleDict",
     "UndoScaled",
+    "ZeroFill",
+    "ZeroFillD",
+    "ZeroFillDict",
+    "ZeroFilld",
     "recorded_degradation",
 ]

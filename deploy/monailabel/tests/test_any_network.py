@@ -21,8 +21,10 @@ from mdcsrn.networks.catalog import NETWORKS
 
 from .conftest import APP, EAGER, ROOT
 
-sys.path[:0] = [str(APP), str(ROOT / "tests" / "e2e")]
+sys.path.insert(0, str(APP))
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import toy_network
+
 from lib.infer import SuperResolution
 from lib.infer_tasks import trained
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mdcsrn.errors import ConfigError, DataError, GeometryError
+from mdcsrn.errors import ConfigError, DataError
+from mdcsrn.inference.planning.axis_order import own_task
 from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.inference.planning.image_type import image_type_notices
 from mdcsrn.inference.planning.models import Model, find_model
@@ -68,6 +69,8 @@ def prepare(
     """Decide what a prediction would do, without doing it; see :func:`mdcsrn.inference.predict`."""
     model = model or find_model()
     kind = image_type_notices(facts, str(volume.path or "the volume"))
+    if task.kind in ("detect", "same-grid"):
+        task = own_task(task, traits_of(model.network), volume.shape, volume.spacing)
     plan = make_plan(volume, facts, task)
     header = tuple(Notice("header", text) for text in volume.warnings)
     return Prepared(plan, model, (*header, *kind, *plan.notices, *outside(plan, facts, model.trained)))
@@ -114,25 +117,3 @@ def check_region(region: str) -> None:
     """Raise ConfigError for a region that is none of :data:`REGIONS`."""
     if region not in REGIONS:
         raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))
-
-
-def check_grid(plan: Plan, network: nn.Module) -> None:
-    """Refuse a plan whose grids are not those of a network that reads the acquired matrix.
-
-    Raises:
-        GeometryError: with both grids named.
-    """
-    traits = traits_of(network)
-    if traits.input_grid == "result":
-        return
-    # Of an even axis the unpaired sample is not measured: the matrix of the plan is then one smaller.
-    fits = all(
-        size % factor == 0 and 0 <= size // factor - acquired <= 1
-        for size, factor, acquired in zip(plan.shape, traits.scale, plan.acquired_shape, strict=True)
-    )
-    if not fits:
-        raise GeometryError(
-            f"{type(network).__name__} refines the acquired matrix by {traits.scale}",
-            got=f"acquired {plan.acquired_shape}, result {plan.shape}",
-            remedy=f"--factor {' '.join(map(str, traits.scale))}",
-        )

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from mdcsrn.inference.backends import candidates
 from mdcsrn.inference.backends.select import PREFERENCE
-from mdcsrn.inference.planning.prepare import Prepared, check_grid, network_input, region_of
+from mdcsrn.inference.planning.axis_order import axis_order
+from mdcsrn.inference.planning.prepare import Prepared, network_input, region_of
 from mdcsrn.inference.running.memory import VOLUMES, budget, resident, slab_bytes
 from mdcsrn.inference.running.slab_route import plan_route
 from mdcsrn.inference.running.tiled import tiles_of
@@ -79,11 +80,13 @@ def estimate(volume: Volume, prepared: Prepared, max_memory: float | None = None
     plan, network = prepared.plan, prepared.model.network
     if plan.kind == "nothing":
         return None
-    check_grid(plan, network)
+    order = axis_order(plan, network)
     head = region_of(network_input(volume, plan).scaled)
     voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]
     room = budget(voxels, max_memory)
-    costs = _of_slabs(network, head, room) if isinstance(network, MDCSRN) else _of_tiles(network, head, room)
+    costs = (
+        _of_slabs(network, head, room) if isinstance(network, MDCSRN) else _of_tiles(network, head.permute(order), room)
+    )
     taken, computed, backend, precision = costs
     seconds = None
     if isinstance(network, MDCSRN) and (backend, precision) in EFFICIENCY:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.running.tiled import run_tiles, tiles_of
-from mdcsrn.kspace import grid_affine
+from mdcsrn.inference.running.tiled_runner import input_of
+from mdcsrn.kspace.fourier import refined_affine
 from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
 
 GIB = 1 << 30
@@ -29,6 +30,8 @@ class ExactTiledInferer(Inferer):
         precision: ``auto``, ``float32`` or ``bfloat16`` (autocast); ``auto`` is decided at the first volume, see
             :func:`mdcsrn.networks.precision.resolve_precision`.
         progress: show a progress bar.
+        zero_filled: the volumes are zero-filled on the result's grid; a network that reads the acquired matrix gets
+            of them every r-th sample. False: they are what the network reads.
     """
 
     def __init__(
@@ -38,12 +41,13 @@ class ExactTiledInferer(Inferer):
         margin: Sequence[int] | None = None,
         precision: str = "float32",
         progress: bool = False,
+        zero_filled: bool = False,
     ) -> None:
         super().__init__()
         if not max_memory > 0:
             raise ConfigError("max_memory is in GiB", got=max_memory, allowed="> 0")
         self.max_memory, self.core, self.margin = max_memory, core, margin
-        self.precision, self.progress = check_precision(precision), progress
+        self.precision, self.progress, self.zero_filled = check_precision(precision), progress, zero_filled
         self._computed_in: str | None = None  # what `precision` came to, from the first volume on
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -57,8 +61,8 @@ class ExactTiledInferer(Inferer):
             kwargs: passed on to the network.
 
         Returns:
-            float32 result, the input's spatial shape times the network's scale, on the input's device; a MetaTensor
-            keeps its metadata, with the affine of the result's grid.
+            float32 result, the input's spatial shape times the network's scale (the input's own where it is
+            `zero_filled`), on the input's device; a MetaTensor keeps its metadata, with the affine of the result.
         """
         if inputs.ndim != 5:
             raise GeometryError(
@@ -69,6 +73,8 @@ class ExactTiledInferer(Inferer):
         scale = (1, 1, 1) if traits is None else traits.scale
         margin = self._property(network, "margin", self.margin or getattr(traits, "margin", None))
         multiple = getattr(network if traits is None else traits, "multiple", (1, 1, 1))
+        if self.zero_filled and traits is not None:
+            plain = input_of(plain, traits)
         shape = plain.shape[-3:]
         tiles = tiles_of(shape, margin, multiple, None if self.core else self._max_voxels(plain, network), self.core)
         bar = tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True)
@@ -76,8 +82,8 @@ class ExactTiledInferer(Inferer):
         if not isinstance(inputs, MetaTensor):
             return result
         whole = MetaTensor(result, meta=inputs.meta)
-        if scale != (1, 1, 1):  # the samples of the result are elsewhere
-            whole.affine = grid_affine(inputs.affine, tuple(shape), tuple(result.shape[-3:])).to(inputs.affine)
+        if result.shape[-3:] != inputs.shape[-3:]:
+            whole.affine = refined_affine(inputs.affine, scale)
         return whole
 
     def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:

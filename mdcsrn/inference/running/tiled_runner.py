@@ -14,7 +14,7 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.running.memory import budget
 from mdcsrn.inference.running.tiled import run_tiles, scaled, tiles_of
-from mdcsrn.kspace import resample_grid
+from mdcsrn.kspace import decimate
 from mdcsrn.networks.precision import autocast, resolve_precision
 from mdcsrn.networks.traits import Traits, traits_of
 
@@ -29,6 +29,8 @@ class TiledRunner:
         precision: ``auto``, ``float32`` or ``bfloat16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory: GiB for the whole process; None: see :func:`mdcsrn.inference.running.memory.budget`.
+        order: axes of a volume in the order in which the network takes them, see
+            :func:`mdcsrn.inference.planning.axis_order.axis_order`.
         facts: what was done, as plain values, after :meth:`run`.
     """
 
@@ -37,6 +39,7 @@ class TiledRunner:
     precision: str = "auto"
     device: str = "auto"
     max_memory: float | None = None
+    order: tuple[int, int, int] = (0, 1, 2)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,6 +66,7 @@ class TiledRunner:
         """
         start = time.perf_counter()
         traits, device = traits_of(self.network), self._device()
+        low, region = low.permute(self.order), region.permute(self.order)
         given = input_of(low, traits)[None, None]
         room = budget(low.numel(), self.max_memory, device) / traits.bytes_per_voxel
         tiles = tiles_of(given.shape[-3:], traits.margin, traits.multiple, int(max(room, 0)))
@@ -89,7 +93,8 @@ class TiledRunner:
             "region_share": round(float(region.float().mean()), 4),
             "network_s": round(time.perf_counter() - start, 3),
         }  # fmt: skip
-        return torch.where(region, whole, low)
+        back = [self.order.index(axis) for axis in range(3)]
+        return torch.where(region, whole, low).permute(back).contiguous()
 
     def _device(self) -> torch.device:
         if self.device != "auto":
@@ -98,10 +103,10 @@ class TiledRunner:
 
 
 def input_of(low: Tensor, traits: Traits) -> Tensor:
-    """The volume that a network reads: zero-filled, or cropped in k-space to the acquired matrix.
+    """The volume that a network reads: zero-filled, or of that every r-th sample, the acquired matrix.
 
     Args:
-        low: zero-filled volume on the result's grid, shape (D, H, W).
+        low: zero-filled volume on the result's grid, shape (..., D, H, W).
         traits: of the network.
 
     Raises:
@@ -109,13 +114,13 @@ def input_of(low: Tensor, traits: Traits) -> Tensor:
     """
     if traits.input_grid == "result":
         return low
-    if any(size % factor for size, factor in zip(low.shape, traits.scale, strict=True)):
+    if any(size % factor for size, factor in zip(low.shape[-3:], traits.scale, strict=True)):
         raise GeometryError(
             "the result's grid is no multiple of the network's scale",
-            got=f"grid {tuple(low.shape)}, scale {traits.scale}",
+            got=f"grid {tuple(low.shape[-3:])}, scale {traits.scale}",
             remedy="ask for a factor that is the network's scale",
         )
-    return resample_grid(low, [size // factor for size, factor in zip(low.shape, traits.scale, strict=True)])
+    return decimate(low, traits.scale)
 
 
 def region_of_input(region: Tensor, traits: Traits) -> Tensor:
