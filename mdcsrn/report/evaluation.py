@@ -34,7 +34,7 @@ def measured_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[in
 
 
 def shorten(reference: Volume, spec: DegradationSpec) -> Volume:
-    """The scan that was not long enough, on just the samples that it measured, with the affine of its grid."""
+    """Simulate a shorter scan, on the samples that it measures alone, with the affine of its grid."""
     low = degrade(torch.from_numpy(reference.array), replace(spec, grid="reference"))
     return _regrid(reference.replace(low.numpy(), reference.affine), measured_shape(reference.shape, spec.reduction))
 
