@@ -88,6 +88,37 @@ def resample_grid(volume: Tensor, shape: Sequence[int]) -> Tensor:
     return _change_grid(volume, shape, fold=1.0, split=0.5)
 
 
+def decimate(volume: Tensor, factor: Sequence[int]) -> Tensor:
+    """Crop k-space to the grid whose sample j lies at index r j: what a network that refines by r reads.
+
+    :func:`resample_grid` puts sample j of an axis of m samples at index r j where m is even, and at r j + r // 2 where
+    m is odd, since the origin of a grid is its sample n // 2. Here it is r j for both. Of a volume without frequencies
+    above the new grid's the result is every r-th sample.
+
+    Args:
+        volume: image, real or complex, shape (..., D, H, W); its sizes are multiples of `factor`.
+        factor: r of each axis, whole numbers >= 1.
+
+    Returns:
+        Image of shape (..., D / r, H / r, W / r), same dtype.
+
+    Raises:
+        GeometryError: a size is no multiple of its factor.
+
+    >>> wave = torch.cos(2 * torch.pi * torch.arange(10) / 10).expand(1, 1, 10)
+    >>> torch.allclose(decimate(wave, (1, 1, 2)), wave[..., ::2], atol=1e-6)
+    True
+    """
+    old, factors = tuple(volume.shape[-3:]), tuple(factor)
+    if len(factors) != 3 or min(factors) < 1 or any(n % r for n, r in zip(old, factors, strict=True)):
+        raise GeometryError("a grid is decimated by divisors of its sizes", got=f"{old} by {factors}")
+    new = [n // r for n, r in zip(old, factors, strict=True)]
+    shifts = [(m % 2) * (r // 2) for m, r in zip(new, factors, strict=True)]
+    if any(shifts):
+        volume = volume.roll(shifts, VOLUME_DIMS)
+    return resample_grid(volume, new)
+
+
 def resample_grid_adjoint(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Adjoint of :func:`resample_grid` for an operator that took `shape` to this volume's grid.
 

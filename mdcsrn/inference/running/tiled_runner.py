@@ -14,7 +14,7 @@ from torch.nn import functional
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.running.memory import budget
 from mdcsrn.inference.running.tiled import run_tiles, scaled, tiles_of
-from mdcsrn.kspace import resample_grid
+from mdcsrn.kspace import decimate
 from mdcsrn.networks.precision import autocast, resolve_precision
 from mdcsrn.networks.traits import Traits, traits_of
 
@@ -98,7 +98,7 @@ class TiledRunner:
 
 
 def input_of(low: Tensor, traits: Traits) -> Tensor:
-    """The volume that a network reads: zero-filled, or cropped in k-space to the acquired matrix.
+    """The volume that a network reads: zero-filled, or the acquired matrix, its sample j at index r j of the result.
 
     Args:
         low: zero-filled volume on the result's grid, shape (D, H, W).
@@ -115,7 +115,7 @@ def input_of(low: Tensor, traits: Traits) -> Tensor:
             got=f"grid {tuple(low.shape)}, scale {traits.scale}",
             remedy="ask for a factor that is the network's scale",
         )
-    return resample_grid(low, [size // factor for size, factor in zip(low.shape, traits.scale, strict=True)])
+    return decimate(low, traits.scale)
 
 
 def region_of_input(region: Tensor, traits: Traits) -> Tensor:
