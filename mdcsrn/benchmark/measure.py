@@ -23,7 +23,7 @@ from mdcsrn.inference.backends import Backend, backend
 from mdcsrn.inference.backends.eager import EagerBackend
 from mdcsrn.inference.backends.select import Attempt, Choice
 from mdcsrn.inference.running.calibration import sample_columns
-from mdcsrn.networks import MDCSRN, load_weights
+from mdcsrn.networks import MDCSRN, fold_weight_norm, load_weights
 from mdcsrn.processor import peak_gflops, usable_threads
 from mdcsrn.stopping import held
 
@@ -71,7 +71,7 @@ def measure(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     if job.kind == "peak":
         return {precision: peak_gflops(precision, job.threads) for precision in EagerBackend().precisions()}
-    network = load_weights(job.weights)
+    network = fold_weight_norm(load_weights(job.weights))
     volume = torch.from_numpy(np.load(job.volume))
     if job.kind == "baseline":
         return _baseline(network, volume, job)

@@ -88,6 +88,37 @@ def resample_grid(volume: Tensor, shape: Sequence[int]) -> Tensor:
     return _change_grid(volume, shape, fold=1.0, split=0.5)
 
 
+def decimate(volume: Tensor, factor: Sequence[int]) -> Tensor:
+    """Crop k-space to the grid whose sample j lies at index r j: what a network that refines by r reads.
+
+    :func:`resample_grid` puts sample j of an axis of m samples at index r j where m is even, and at r j + r // 2 where
+    m is odd, since the origin of a grid is its sample n // 2. Here it is r j for both. Of a volume without frequencies
+    above the new grid's the result is every r-th sample.
+
+    Args:
+        volume: image, real or complex, shape (..., D, H, W); its sizes are multiples of `factor`.
+        factor: r of each axis, whole numbers >= 1.
+
+    Returns:
+        Image of shape (..., D / r, H / r, W / r), same dtype.
+
+    Raises:
+        GeometryError: a size is no multiple of its factor.
+
+    >>> wave = torch.cos(2 * torch.pi * torch.arange(10) / 10).expand(1, 1, 10)
+    >>> torch.allclose(decimate(wave, (1, 1, 2)), wave[..., ::2], atol=1e-6)
+    True
+    """
+    old, factors = tuple(volume.shape[-3:]), tuple(factor)
+    if len(factors) != 3 or min(factors) < 1 or any(n % r for n, r in zip(old, factors, strict=True)):
+        raise GeometryError("a grid is decimated by divisors of its sizes", got=f"{old} by {factors}")
+    new = [n // r for n, r in zip(old, factors, strict=True)]
+    shifts = [(m % 2) * (r // 2) for m, r in zip(new, factors, strict=True)]
+    if any(shifts):
+        volume = volume.roll(shifts, VOLUME_DIMS)
+    return resample_grid(volume, new)
+
+
 def resample_grid_adjoint(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Adjoint of :func:`resample_grid` for an operator that took `shape` to this volume's grid.
 
@@ -148,36 +179,6 @@ def _resize_axis(k: Tensor, dim: int, n: int, m: int, fold: float, split: float)
         both = (k.narrow(dim, start, 1) + k.narrow(dim, start + m, 1)) * fold
         cropped.narrow(dim, 0, 1).copy_(both)
     return cropped
-
-
-def decimate(volume: Tensor, scale: Sequence[int]) -> Tensor:
-    r"""Keep every r-th sample per axis, the first one on: what a network that refines by r reads.
-
-    Sample j lies at old index r j, whatever the parity of the axis, so that the place of a sample among those that a
-    network makes of it is always the same. Nothing is lost of a volume whose k-space is empty from n/(2r) on
-    (zero-filled, or low-passed by a reduction of at least r); of any other it aliases.
-
-    Args:
-        volume: image, shape (..., D, H, W).
-        scale: r per axis (D, H, W), whole numbers >= 1 that divide the sizes.
-
-    Returns:
-        Image of shape (..., D/r, H/r, W/r), same dtype and unit.
-
-    Raises:
-        GeometryError: a size is no multiple.
-
-    >>> image = torch.rand(4, 6, 8, dtype=torch.float64)
-    >>> torch.allclose(decimate(resample_grid(image, (4, 12, 16)), (1, 2, 2)), image)
-    True
-    """
-    sizes = tuple(volume.shape[-3:])
-    if any(n % r for n, r in zip(sizes, scale, strict=True)):
-        raise GeometryError(
-            "every r-th sample is kept of sizes that are multiples of r", got=f"grid {sizes}, r {tuple(scale)}"
-        )
-    a, b, c = scale
-    return volume[..., ::a, ::b, ::c].contiguous()
 
 
 def grid_affine(affine: Tensor, old_shape: Sequence[int], new_shape: Sequence[int]) -> Tensor:

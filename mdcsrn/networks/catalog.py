@@ -9,9 +9,11 @@ from torch import nn
 
 from mdcsrn.errors import CheckpointError
 from mdcsrn.networks.critic import Critic
+from mdcsrn.networks.edsr import EDSR
 from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.wdsr import WDSR
 
-NETWORKS: dict[str, type[nn.Module]] = {"MDCSRN": MDCSRN, "Critic": Critic}
+NETWORKS: dict[str, type[nn.Module]] = {"MDCSRN": MDCSRN, "Critic": Critic, "EDSR": EDSR, "WDSR": WDSR}
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:

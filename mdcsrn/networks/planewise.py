@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mdcsrn.errors import GeometryError
@@ -24,10 +25,14 @@ class PlaneWise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, D, H, W) -> (N, C', D, H', W')."""
-        if x.ndim != 5:
-            raise GeometryError(
-                "planes are taken from a batch of volumes", got=tuple(x.shape), allowed="(N, C, D, H, W)"
-            )
-        batch, _, depth = x.shape[:3]
+        if not torch.jit.is_scripting():  # TorchScript knows none of our errors
+            _check_volumes(x)
         planes = self.network(x.transpose(1, 2).flatten(0, 1))
-        return planes.unflatten(0, (batch, depth)).transpose(1, 2)
+        # Not unflatten, which ONNX cannot write.
+        stacked = planes.reshape(x.size(0), x.size(2), planes.size(1), planes.size(2), planes.size(3))
+        return stacked.transpose(1, 2)
+
+
+def _check_volumes(x: Tensor) -> None:
+    if x.ndim != 5:
+        raise GeometryError("planes are taken from a batch of volumes", got=tuple(x.shape), allowed="(N, C, D, H, W)")

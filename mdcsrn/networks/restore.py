@@ -9,6 +9,7 @@ from torch import nn
 
 from mdcsrn.hashes import write_hashes
 from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.weight_norm import fold_weight_norm
 from mdcsrn.networks.weights import FORMS, load_weights, read_network, read_weights, save_weights
 from mdcsrn.networks.widen import is_wider, widened
 
@@ -45,6 +46,8 @@ def warm_start(network: nn.Module, start: str | os.PathLike[str] = "") -> nn.Mod
 def publish_weights(source: str | os.PathLike[str], folder: str | os.PathLike[str], name: str) -> list[Path]:
     """Put weights into a bundle's ``models``: both forms under one name, and the hash list of all that is there.
 
+    Weight normalisation is folded (:func:`mdcsrn.networks.fold_weight_norm`).
+
     Args:
         source: file of weights in any form that describes its network.
         folder: where to write ``<name>.pt``, ``<name>.safetensors`` and ``sha256.txt``.
@@ -64,7 +67,7 @@ def publish_weights(source: str | os.PathLike[str], folder: str | os.PathLike[st
     ...     [path.name for path in publish_weights(f"{folder}/trained.pt", f"{folder}/models", "model")]
     ['model.pt', 'model.safetensors', 'sha256.txt']
     """
-    network, facts = load_weights(source), read_weights(source).facts
+    network, facts = fold_weight_norm(load_weights(source)), read_weights(source).facts
     files = [Path(folder) / f"{name}{suffix}" for suffix in FORMS]
     for file in files:
         save_weights(file, network, facts)

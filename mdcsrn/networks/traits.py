@@ -20,7 +20,8 @@ class Traits:
     Attributes:
         scale: voxels of the result for each voxel of the input, per axis (D, H, W), whole numbers >= 1.
         input_grid: ``result`` where the network reads the zero-filled volume on the result's grid (`scale` is 1), or
-            ``acquired`` where it reads the acquired matrix.
+            ``acquired`` where it reads the acquired matrix, whose sample j lies at index scale x j of the result
+            (:func:`mdcsrn.kspace.decimate`).
         channels: of input and output.
         margin: voxels of the input to each side that an output voxel depends on, per axis; None: the whole axis.
         multiple: origins of tiles are multiples of this, voxels of the input, per axis.

@@ -7,9 +7,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mdcsrn.errors import ConfigError, GeometryError
-from mdcsrn.kspace import fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
+from mdcsrn.kspace import (
+    DegradationSpec,
+    decimate,
+    fft,
+    frequencies,
+    grid_affine,
+    ifft,
+    low_pass,
+    resample_grid,
+    resample_grid_adjoint,
+)
 
 SHAPES = [(6, 8, 10), (7, 9, 5), (8, 7, 6), (1, 5, 4)]
 CHANGES = [
@@ -171,3 +183,17 @@ def test_bad_grids_are_refused():
         resample_grid(x, (4, 0, 4))
     with pytest.raises(ConfigError, match="floating-point"):
         resample_grid(x.to(torch.int16), (3, 4, 4))
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_decimation_keeps_every_rth_sample(r, s, m, q):
+    """For every parity of the sizes, of an image without frequencies above the new grid's."""
+    fine = low_pass(random((2, r * m, s * q)), DegradationSpec((1, r, s)))
+    torch.testing.assert_close(decimate(fine, (1, r, s)), fine[:, ::r, ::s])
+
+
+def test_decimation_by_a_number_that_does_not_divide():
+    for factor in ((1, 1, 4), (1, 0, 1), (1, 2)):
+        with pytest.raises(GeometryError, match="divisors"):
+            decimate(random((2, 4, 6)), factor)

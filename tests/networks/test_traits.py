@@ -7,12 +7,22 @@ import torch
 from torch import nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks import MDCSRN, Critic, PlaneWise, Restorer, Traits, traits_of
+from mdcsrn.networks import EDSR, MDCSRN, WDSR, Critic, PlaneWise, Restorer, Traits, traits_of
 from mdcsrn.networks.catalog import NETWORKS
 
 # Small ones of each class; a class of the catalogue that restores volumes and is not here fails the first test.
 SMALL = {
     "MDCSRN": [MDCSRN(1, 2, 2, residual=False), MDCSRN(2, 1, 2, residual=False, space_to_depth=(1, 2, 2))],
+    "EDSR": [
+        *(EDSR(scale, width=4, blocks=1, residual=scale == 4) for scale in (1, 2, 3, 4, 8)),
+        EDSR(channels=3, width=4, blocks=2, residual=False),
+        EDSR(dims=3, width=3, blocks=1, residual=False),
+    ],
+    "WDSR": [
+        *(WDSR(scale, width=4, expansion=2, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4, 8)),
+        WDSR(channels=3, width=4, expansion=2, blocks=2, residual=False),
+        WDSR(dims=3, width=3, expansion=2, blocks=1, residual=False),
+    ],
 }
 
 

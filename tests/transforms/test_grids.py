@@ -94,7 +94,7 @@ def test_dictionary_versions_do_the_same() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(GeometryError, match="multiples of r"):
+    with pytest.raises(GeometryError, match="decimated by divisors"):
         Decimate((1, 2, 2))(volume((4, 5, 6)))
     for wrong in ((2, 2), (1, 2, 0), (1, 2, 1.5), (True, 1, 1)):
         with pytest.raises(ConfigError, match="whole number per axis"):

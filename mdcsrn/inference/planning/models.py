@@ -53,7 +53,7 @@ class Model:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network, in evaluation mode.
+        """The network, in evaluation mode, weight normalisation folded.
 
         Raises:
             CheckpointError: the file is damaged, not the one that its bundle lists, holds another kind of network, or
@@ -61,7 +61,7 @@ class Model:
         """
         import torch
 
-        from mdcsrn.networks import load_network
+        from mdcsrn.networks import fold_weight_norm, load_network
 
         network = load_network(self.path)
         bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
@@ -71,7 +71,7 @@ class Model:
                 got=", ".join(bad[:3]),
                 remedy="the training has diverged: take an earlier checkpoint",
             )
-        return network.requires_grad_(False)
+        return fold_weight_norm(network).requires_grad_(False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""

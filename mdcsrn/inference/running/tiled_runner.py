@@ -103,7 +103,7 @@ class TiledRunner:
 
 
 def input_of(low: Tensor, traits: Traits) -> Tensor:
-    """The volume that a network reads: zero-filled, or of that every r-th sample, the acquired matrix.
+    """The volume that a network reads: zero-filled, or the acquired matrix, its sample j at index r j of the result.
 
     Args:
         low: zero-filled volume on the result's grid, shape (..., D, H, W).

@@ -1,0 +1,102 @@
+"""Refine planes by sub-pixel convolution: a convolution makes r^2 values of each sample, a pixel-shuffle spreads them.
+
+W. Shi et al.: Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
+Network, CVPR 2016. The start is that of A. Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017
+(ICNR): the r^2 filters of a sample are equal, so that a flat image stays flat. MONAI has both (`SubpixelUpsample`,
+`icnr_init`), but networks here depend on torch alone, and its average pool would move the samples by (r - 1) / 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mdcsrn.errors import ConfigError
+
+SCALES = (1, 2, 3, 4, 8)
+
+
+class SubPixel(nn.Sequential):
+    """3x3 convolution `width` -> r^2 `width` and pixel-shuffle, in stages of 2 for 4 and 8: (N, C, H, W) -> r times.
+
+    Args:
+        width: channels of input and output.
+        scale: factor r, one of 1, 2, 3, 4, 8; 1 is no stage at all.
+        bias: of the convolutions; it starts at zero.
+
+    >>> import torch
+    >>> stage = SubPixel(4, 2)
+    >>> flat = stage(torch.ones(1, 4, 5, 5))[0, :, 2:-2, 2:-2]
+    >>> bool((flat == flat[:, :1, :1]).all())
+    True
+    """
+
+    def __init__(self, width: int, scale: int, bias: bool = True) -> None:
+        factors = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[scale]
+        stages: list[nn.Module] = []
+        for factor in factors:
+            conv = nn.Conv2d(width, width * factor**2, 3, padding=1, bias=bias)
+            stages += [icnr_(conv, factor), nn.PixelShuffle(factor)]
+        super().__init__(*stages)
+        self.factors = tuple(factors)
+
+    def reach(self, after: int) -> int:
+        """Samples to each side that a result depends on.
+
+        Args:
+            after: results to each side that the layers after this one look at.
+        """
+        for factor in reversed(self.factors):
+            after = -(-after // factor) + 1
+        return after
+
+
+def icnr_(conv: nn.Conv2d | nn.Conv3d, scale: int) -> nn.Module:
+    """Start the filters that a pixel-shuffle puts side by side as equal ones; the bias starts at zero.
+
+    Args:
+        conv: its output channels are those of a pixel-shuffle by `scale`; changed in place.
+        scale: factor r of the pixel-shuffle.
+
+    Returns:
+        The same convolution.
+    """
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[:: scale**2].repeat_interleave(scale**2, dim=0))
+        if conv.bias is not None:
+            conv.bias.zero_()
+    return conv
+
+
+def check_grid_arguments(name: str, scale: int | None, dims: int, default: int) -> int:
+    """The factor of a network that refines planes, or 1 where it reads volumes of the result's grid.
+
+    Args:
+        name: of the network, for messages.
+        scale: what was asked for; None: `default` for planes, 1 for volumes.
+        dims: 2 or 3.
+        default: factor for planes.
+
+    Raises:
+        ConfigError: `dims` or `scale` is not allowed; three dimensions have no upsampler.
+    """
+    if dims not in (2, 3) or isinstance(dims, bool):
+        raise ConfigError(f"{name}: dims", got=dims, allowed="2 (planes) or 3 (volumes)")
+    chosen = (default if dims == 2 else 1) if scale is None else scale
+    if isinstance(chosen, bool) or chosen not in SCALES:
+        raise ConfigError(f"{name}: scale", got=scale, allowed=", ".join(map(str, SCALES)))
+    if dims == 3 and chosen != 1:
+        raise ConfigError(
+            f"{name} in three dimensions has no upsampler",
+            got=f"scale {scale}",
+            allowed="1: it reads the zero-filled volume",
+            remedy="leave scale out, or take dims=2",
+        )
+    return chosen
+
+
+def check_counts(name: str, counts: dict[str, object]) -> None:
+    """Raise ConfigError for a number of layers or channels that is not a whole number of at least 1."""
+    for what, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name}: {what} is a whole number", got=value, allowed=">= 1")
