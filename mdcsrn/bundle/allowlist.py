@@ -82,7 +82,7 @@ _OTHERS = {
     "mdcsrn.inference": "ExactTiledInferer",
     "mdcsrn.losses": "CrossEntropyAdversary WassersteinAdversary",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
-    "mdcsrn.networks": "Critic EDSR MDCSRN WDSR load_generator load_weights",
+    "mdcsrn.networks": "Critic EDSR MDCSRN WDSR load_generator load_network load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd "
     "RandKSpaceLowPassd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled ZeroFilld",
 }

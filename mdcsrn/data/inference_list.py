@@ -14,7 +14,7 @@ from mdcsrn.data.sample import sample_datalist
 from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.io import Volume, image_stem, read_volume, write_volume
-from mdcsrn.kspace import DegradationSpec, degrade
+from mdcsrn.kspace import DegradationSpec, degrade, grid_affine
 
 
 def scans(
@@ -25,7 +25,8 @@ def scans(
     Args:
         source: an image file or a folder of them; empty: the embedded sample's test subjects, degraded.
         dataset_dir: where the sample is kept.
-        degradation: plain values of the degradation for the sample; the grid stays the reference grid.
+        degradation: plain values of the degradation for the sample; with ``grid: acquired`` the scans have the matrix
+            that was measured.
 
     Returns:
         ``[{"image": path}, ...]``.
@@ -73,7 +74,8 @@ def _degraded_sample(dataset_dir: str | os.PathLike[str], degradation: Mapping[s
         target = folder / f"{image_stem(entry['image'])}.nii.gz"
         if not target.is_file():
             volume = read_volume(entry["image"])
-            low = degrade(torch.from_numpy(volume.array), spec).numpy()
-            write_volume(Volume(low, volume.affine), target)
+            low = degrade(torch.from_numpy(volume.array), spec)
+            affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, low.shape)
+            write_volume(Volume(low.numpy(), affine.numpy()), target)
         made.append(target)
     return made
