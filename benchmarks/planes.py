@@ -1,0 +1,129 @@
+"""Judge the networks that refine planes: PSNR and SSIM of each slice, T1w and T2w, against interpolation.
+
+    python benchmarks/planes.py --data FOLDER_WITH_INDEX_TSV [--bundles edsr_x2 wdsr_x4] [--write]
+
+Low-passed test volumes (box, both axes of a plane) are restored plane by plane, across the first array axis. Each slice
+with at least a tenth of the fullest slice's head voxels has its figures in two dimensions: PSNR and SSIM (Gaussian 11x11,
+sigma 1.5) in the head mask, data range = 99.9th percentile of the reference volume. They are averaged over slices, then
+over people. "bicubic" is Keys' cubic convolution (a = -1/2) of the acquired matrix, whose samples are those of the
+low-passed volume. `--write` puts the table into benchmarks/planes.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+from torch import Tensor
+
+from mdcsrn.inference import ExactTiledInferer
+from mdcsrn.inference.planning.models import find_model
+from mdcsrn.io.formats import read_image
+from mdcsrn.kspace import DegradationSpec, decimate, degrade, project
+from mdcsrn.kspace.intensity import intensity_scale
+from mdcsrn.metrics import data_range, head_mask, psnr, ssim
+from mdcsrn.networks.interpolation import CubicUpsample
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD_SHARE = 0.1
+# Test people of both contrasts; no weights of a bundle were trained on any of them.
+T2W_TEST = ("M2208", "M2307")
+
+
+def people(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Contrast, subject and file of the test volumes of a folder with INDEX.tsv."""
+    with (folder / "INDEX.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            t1w = row["modality"] == "T1w" and row["split"] == "test" and row["file"].startswith("t1w/")
+            if t1w or row["subject"] in T2W_TEST:
+                yield row["modality"], row["subject"], folder / row["file"]
+
+
+def cropped(volume: Tensor, scale: int) -> Tensor:
+    """Sizes that the factor divides, cut at the centre."""
+    for axis in (1, 2):
+        size = volume.shape[axis] // scale * scale
+        volume = volume.narrow(axis, (volume.shape[axis] - size) // 2, size)
+    return volume.contiguous()
+
+
+def methods(low: Tensor, spec: DegradationSpec, scale: int, network: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and restored volumes, (D, H, W) in the unit of `low`."""
+    acquired = decimate(low, (1, scale, scale))
+    yield "nearest", acquired.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    yield "bicubic", CubicUpsample(scale)(acquired)
+    yield "zero-filled", low
+    factor = intensity_scale(low)
+    inferer = ExactTiledInferer(max_memory=2.0, precision="float32", zero_filled=True)
+    with torch.inference_mode():
+        raw = inferer((low / factor)[None, None], network)[0, 0] * factor
+    yield "network alone", raw
+    yield "network, consistency", project(raw, low, spec)
+
+
+def figures(result: Tensor, reference: Tensor) -> tuple[float, float]:
+    """Mean PSNR (dB) and SSIM over the slices of one person."""
+    peak, mask = data_range(reference), head_mask(reference)
+    filled = mask.flatten(1).sum(1)
+    chosen = torch.nonzero(filled >= HEAD_SHARE * filled.max())[:, 0].tolist()
+    decibels = [psnr(result[i], reference[i], peak, mask[i]) for i in chosen]
+    similar = [ssim(result[i], reference[i], peak, mask[i], spatial_dims=2) for i in chosen]
+    return float(np.mean(decibels)), float(np.mean(similar))
+
+
+def judge(bundle: str, folder: Path) -> list[str]:
+    """Rows of a table in Markdown."""
+    network = find_model(bundle).network
+    scale = network.traits.scale[-1]
+    spec = DegradationSpec(reduction=(1, scale, scale))
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    seconds = []
+    for contrast, subject, path in people(folder):
+        reference = cropped(torch.from_numpy(read_image(path).array), scale)
+        low = degrade(reference, spec)
+        start = time.perf_counter()
+        for name, result in methods(low, spec, scale, network):
+            found.setdefault((contrast, name), []).append(figures(result, reference))
+        seconds.append(time.perf_counter() - start)
+        print(f"{bundle} {subject}: {seconds[-1]:.0f} s", flush=True)
+    rows = []
+    for (contrast, name), values in found.items():
+        table = np.asarray(values)
+        gain = table - np.asarray(found[contrast, "bicubic"])
+        spread = f"{gain[:, 0].min():+.2f} to {gain[:, 0].max():+.2f}"
+        cells = (f"{table[:, 0].mean():.2f}", f"{gain[:, 0].mean():+.2f} ({spread})", f"{table[:, 1].mean():.4f}")
+        rows.append(
+            f"| {bundle} | {contrast}, {len(table)} people | {name} | {' | '.join(cells)} | {gain[:, 1].mean():+.4f} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Judge the bundles and print, or write, one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with INDEX.tsv")
+    parser.add_argument("--bundles", nargs="+", default=["edsr_x2", "wdsr_x4"], help="names or folders")
+    parser.add_argument("--write", action="store_true", help="into benchmarks/planes.md")
+    options = parser.parse_args()
+    lines = [
+        "| bundle | test | method | PSNR dB | over bicubic (range) | SSIM | over bicubic |",
+        "|---|---|---|---|---|---|---|",
+        *(row for bundle in options.bundles for row in judge(bundle, options.data)),
+    ]
+    table = "\n".join(lines)
+    print(table)
+    if options.write:
+        about = (__doc__ or "").strip()
+        text = f"# Planes: EDSR and WDSR\n\n{about}\n\nMachine: {json.dumps(machine())}.\n\n{table}\n"
+        (ROOT / "benchmarks" / "planes.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
