@@ -3,7 +3,7 @@
     python benchmarks/planes.py --data FOLDER_WITH_INDEX_TSV [--bundles edsr_x2 wdsr_x4] [--write]
 
 Low-passed test volumes (box, both axes of a plane) are restored plane by plane, across the first array axis. Each slice
-with at least a tenth of the fullest slice's head voxels has its figures in two dimensions: PSNR and SSIM (Gaussian 11x11,
+with at least a tenth of the fullest slice's head voxels has its figures in two dimensions: PSNR, SSIM (Gaussian 11x11,
 sigma 1.5) in the head mask, data range = 99.9th percentile of the reference volume. They are averaged over slices, then
 over people. "bicubic" is Keys' cubic convolution (a = -1/2) of the acquired matrix, whose samples are those of the
 low-passed volume. `--write` puts the table into benchmarks/planes.md.
