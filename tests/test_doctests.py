@@ -10,7 +10,7 @@ import pytest
 import torch
 
 PACKAGES = ("mdcsrn.kspace", "mdcsrn.losses", "mdcsrn.metrics", "mdcsrn.networks", "mdcsrn.transforms")
-MODULES = ("mdcsrn.inference.pipeline",)
+MODULES = ("mdcsrn.engines.rates", "mdcsrn.engines.schedule", "mdcsrn.inference.pipeline")
 # Every function and class of `__all__` has an example; other packages may have fewer.
 COMPLETE = ("mdcsrn.metrics", "mdcsrn.networks", "mdcsrn.transforms")
 
