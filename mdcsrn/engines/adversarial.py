@@ -19,7 +19,7 @@ from mdcsrn.engines.parts import CRITIC, GENERATOR, Part
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
 from mdcsrn.engines.trainer import TrainingOptions
-from mdcsrn.errors import ConfigError
+from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.losses import Adversary, WassersteinAdversary
 
 
@@ -184,4 +184,10 @@ class AdversarialTrainer(GeneratorTrainer):
             return self.forward(GENERATOR, image).float()
 
     def _score(self, patch: Tensor, image: Tensor) -> Tensor:
+        if self.conditional and patch.shape[2:] != image.shape[2:]:
+            raise GeometryError(
+                "a conditional critic needs both patches on one grid",
+                got=f"{tuple(image.shape[2:])} and {tuple(patch.shape[2:])}",
+                remedy="set conditional to false for a network that reads the acquired grid",
+            )
         return self.critic(torch.cat((patch, image), dim=1) if self.conditional else patch)
