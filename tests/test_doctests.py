@@ -10,7 +10,8 @@ import pytest
 import torch
 
 PACKAGES = ("mdcsrn.kspace", "mdcsrn.losses", "mdcsrn.metrics", "mdcsrn.networks", "mdcsrn.transforms")
-MODULES = ("mdcsrn.inference.pipeline",)
+ENGINES = ("mdcsrn.engines.rates", "mdcsrn.engines.schedule", "mdcsrn.engines.step_random")
+MODULES = (*ENGINES, "mdcsrn.inference.pipeline")
 # Every function and class of `__all__` has an example; other packages may have fewer.
 COMPLETE = ("mdcsrn.metrics", "mdcsrn.networks", "mdcsrn.transforms")
 

@@ -73,14 +73,16 @@ _OTHERS = {
     "mdcsrn.data.sample": "datalist_or_sample sample_datalist",
     "mdcsrn.data.inference_list": "root scans",
     "mdcsrn.data.caching": "cached",
-    "mdcsrn.engines": "AdversarialTrainer Evaluator GeneratorRate Part ProgressLine Schedule SupervisedTrainer "
-    "TrainingBoard TrainingCheckpoints WeightsSaver every load_weights moving_average parameter_groups "
-    "training_loader validation_metrics warm_start",
+    "mdcsrn.data.unpaired": "UnpairedPatches check_unpaired",
+    "mdcsrn.engines": "AdversarialTrainer CycleSchedule CycleTrainer Evaluator GeneratorRate HalvingRate Part "
+    "ProgressLine Schedule SupervisedTrainer TrainingBoard TrainingCheckpoints WeightsSaver every load_weights "
+    "moving_average parameter_groups training_loader unpaired_loader validation_metrics warm_start",
     "mdcsrn.engines.distributed": "only_first_process_logs rank share start stop world_size",
     "mdcsrn.evaluation": "ComparisonTable",
     "mdcsrn.files": "sha256",
     "mdcsrn.inference": "ExactTiledInferer",
-    "mdcsrn.losses": "CrossEntropyAdversary WassersteinAdversary",
+    "mdcsrn.losses": "ContentLoss CrossEntropyAdversary FeatureLoss TotalVariationLoss WassersteinAdversary "
+    "feature_loss",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
     "mdcsrn.networks": "Critic EDSR MDCSRN WDSR load_generator load_network load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd "

@@ -1,15 +1,17 @@
-"""Train networks: a resumable core, supervised and adversarial trainers, schedules, checkpoints and handlers."""
+"""Train networks: a resumable core, supervised, adversarial and cycle trainers, schedules, checkpoints and handlers."""
 
 from mdcsrn.engines.adversarial import AdversarialTrainer
+from mdcsrn.engines.cycle_gan import CycleTrainer
 from mdcsrn.engines.ema import moving_average
 from mdcsrn.engines.evaluator import Evaluator
+from mdcsrn.engines.generator import GeneratorTrainer
 from mdcsrn.engines.handlers import WeightsSaver, every
-from mdcsrn.engines.loader import training_loader
+from mdcsrn.engines.loader import training_loader, unpaired_loader
 from mdcsrn.engines.parts import Part
 from mdcsrn.engines.progress import ProgressLine
-from mdcsrn.engines.rates import parameter_groups
+from mdcsrn.engines.rates import HalvingRate, parameter_groups
 from mdcsrn.engines.resume import TrainingCheckpoints
-from mdcsrn.engines.schedule import GeneratorRate, Schedule, Step
+from mdcsrn.engines.schedule import CycleSchedule, CycleStep, GeneratorRate, Schedule, Step
 from mdcsrn.engines.supervised import SupervisedTrainer
 from mdcsrn.engines.tensorboard import TrainingBoard
 from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
@@ -19,8 +21,13 @@ from mdcsrn.networks.weights import load_weights, save_weights
 
 __all__ = [
     "AdversarialTrainer",
+    "CycleSchedule",
+    "CycleStep",
+    "CycleTrainer",
     "Evaluator",
     "GeneratorRate",
+    "GeneratorTrainer",
+    "HalvingRate",
     "Part",
     "ProgressLine",
     "ResumableTrainer",
@@ -38,5 +45,6 @@ __all__ = [
     "save_weights",
     "warm_start",
     "training_loader",
+    "unpaired_loader",
     "validation_metrics",
 ]

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mdcsrn.engines.ema import moving_average
+from mdcsrn.engines.generator import GeneratorTrainer
 from mdcsrn.engines.parts import CRITIC, GENERATOR, Part
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule, Step
-from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
-from mdcsrn.errors import ConfigError
+from mdcsrn.engines.trainer import TrainingOptions
+from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.losses import Adversary, WassersteinAdversary
 
 
-class AdversarialTrainer(ResumableTrainer):
+class AdversarialTrainer(GeneratorTrainer):
     """Trains a generator with a voxel loss, then against a critic.
 
     A critic step scores the reference as real and a detached output of the generator (evaluation mode, no graph) as
@@ -32,9 +32,9 @@ class AdversarialTrainer(ResumableTrainer):
 
     Args:
         device: where to train.
-        train_data_loader: endless batches with ``image``, ``label`` (N, 1, p, p, p) and, for a gradient penalty,
+        train_data_loader: endless batches with ``image``, ``label``, (N, C, D, H, W) each, and, for a gradient penalty,
             ``coefficient`` (N,).
-        generator: (N, 1, D, H, W) -> same shape.
+        generator: ``image`` -> the shape of ``label``.
         critic: (N, 1 or 2, D, H, W) -> scores, (N,) for a gradient penalty; 2 channels where `conditional`. None where
             the schedule has no adversarial step.
         schedule: what each step does.
@@ -88,9 +88,7 @@ class AdversarialTrainer(ResumableTrainer):
                 remedy="give a critic, or set adversarial_steps to 0",
             )
         self.adversary = adversary if adversary is not None else WassersteinAdversary()
-        self.voxel_loss = voxel_loss if voxel_loss is not None else nn.L1Loss()
         self.adversarial_weight, self.conditional = adversarial_weight, conditional
-        average = average if average is not None else moving_average(generator.network)
         options = TrainingOptions(
             device=device,
             train_data_loader=train_data_loader,
@@ -104,22 +102,12 @@ class AdversarialTrainer(ResumableTrainer):
             train_handlers=train_handlers,
         )
         parts = {GENERATOR: generator} | ({} if critic is None else {CRITIC: critic})
-        super().__init__(parts, {GENERATOR: average}, options)
-
-    @property
-    def generator(self) -> nn.Module:
-        """The generator."""
-        return self.parts[GENERATOR].network
+        super().__init__(parts, average, voxel_loss, options)
 
     @property
     def critic(self) -> nn.Module:
         """The critic; a run without adversarial steps may have none."""
         return self.parts[CRITIC].network
-
-    @property
-    def average(self) -> AveragedModel:
-        """The generator's moving average."""
-        return self.averages[GENERATOR]
 
     def starts_fresh(self, name: str, iteration: int) -> bool:
         """Let the critic begin where the voxel phase was trained without one."""
@@ -172,17 +160,22 @@ class AdversarialTrainer(ResumableTrainer):
         Returns:
             ``generator_loss``, ``voxel_loss``, ``adversarial_loss`` (where it applies), ``generator_gradient_norm``.
         """
+        if not adversarial:
+            return self.voxel_step(image, label)
         self.generator.train()
         output = self.forward(GENERATOR, image)
         voxel = self.voxel_loss(output.float(), label)
-        loss, figures = voxel, {"voxel_loss": voxel.item()}
-        if adversarial:
-            self.critic.eval().requires_grad_(False)
-            against = self.adversary.generator_loss(self._score(output.float(), image))
-            loss = voxel + self.adversarial_weight * against
-            figures["adversarial_loss"] = against.item()
+        self.critic.eval().requires_grad_(False)
+        against = self.adversary.generator_loss(self._score(output.float(), image))
+        loss = voxel + self.adversarial_weight * against
         norm = self.update(loss, GENERATOR)
-        return {"loss": loss.item(), "generator_loss": loss.item(), **figures, **norm}
+        return {
+            "loss": loss.item(),
+            "generator_loss": loss.item(),
+            "voxel_loss": voxel.item(),
+            "adversarial_loss": against.item(),
+            **norm,
+        }
 
     def _generate_detached(self, image: Tensor) -> Tensor:
         """Fakes for the critic: evaluation mode, so that BatchNorm statistics stay, and no graph."""
@@ -191,4 +184,10 @@ class AdversarialTrainer(ResumableTrainer):
             return self.forward(GENERATOR, image).float()
 
     def _score(self, patch: Tensor, image: Tensor) -> Tensor:
+        if self.conditional and patch.shape[2:] != image.shape[2:]:
+            raise GeometryError(
+                "a conditional critic needs both patches on one grid",
+                got=f"{tuple(image.shape[2:])} and {tuple(patch.shape[2:])}",
+                remedy="set conditional to false for a network that reads the acquired grid",
+            )
         return self.critic(torch.cat((patch, image), dim=1) if self.conditional else patch)

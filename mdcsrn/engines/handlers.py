@@ -52,7 +52,7 @@ class WeightsSaver:
             return
         phase = trainer.schedule.step(trainer.state.iteration - 1)
         facts = {**self.facts, "step": trainer.state.iteration, "phase": phase.value, self.metric: value}
-        kinds = ["", *(["_best"] if better else []), *(["_l1"] if phase is Step.VOXEL else [])]
+        kinds = ["", *(["_best"] if better else []), *(["_l1"] if phase.value == Step.VOXEL.value else [])]
         for number, (name, average) in enumerate(trainer.averages.items()):
             stem = f"model_{name}" if number else "model"
             for kind, form in itertools.product(kinds, FORMS):

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from mdcsrn.data.caching import cached
 from mdcsrn.data.datalist import repeats
 from mdcsrn.data.patches import PatchDataset, SampleStream
+from mdcsrn.data.unpaired import UnpairedPatches
 from mdcsrn.engines import distributed
 
 
@@ -70,3 +71,21 @@ def training_loader(  # noqa: PLR0913 - a target of configurations
     )
     sampler = SampleStream(batch_size, rank=distributed.rank(), world_size=distributed.world_size())
     return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers)
+
+
+def unpaired_loader(high: DataLoader, low: DataLoader) -> DataLoader:
+    """Batches for a cycle GAN without pairs: ``label`` of one training loader, ``image`` of another.
+
+    Args:
+        high: :func:`training_loader` of the high-resolution list; its sampler and its number of workers are used.
+        low: of the low-resolution list, with the same batches and streams and another seed. Check before with
+            :func:`mdcsrn.data.unpaired.check_unpaired` that nobody is in both.
+
+    Returns:
+        The loader; its ``dataset`` is the UnpairedPatches, its ``batch_sampler`` the SampleStream that checkpoints set.
+
+    Raises:
+        ConfigError: see :class:`mdcsrn.data.unpaired.UnpairedPatches`.
+    """
+    dataset = UnpairedPatches(cast(PatchDataset, high.dataset), cast(PatchDataset, low.dataset))
+    return DataLoader(dataset, batch_sampler=high.batch_sampler, num_workers=high.num_workers)

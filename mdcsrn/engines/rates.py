@@ -1,4 +1,4 @@
-"""Learning rates within the generator: the last convolution may go slower than the rest."""
+"""Learning rates: the last convolution of a generator may go slower than the rest; a rate that is halved regularly."""
 
 from __future__ import annotations
 
@@ -41,3 +41,32 @@ def parameter_groups(network: nn.Module, rate: float, last: float = 1.0) -> list
             "a rate of its own for the last convolution", got=type(network).__name__, allowed=f"a layer named {LAST}"
         )
     return [{"params": fast, "lr": rate}, {"params": slow, "lr": rate * last}]
+
+
+class HalvingRate:
+    """Learning-rate factor for torch's LambdaLR: 1/2 to the power of the whole periods passed.
+
+    Its attribute is a plain number, so a checkpoint can hold it.
+
+    Args:
+        every: steps of a period, >= 1.
+
+    Raises:
+        ConfigError: a shorter period.
+
+    Examples:
+        >>> rate = HalvingRate(every=10_000)
+        >>> rate(9_999), rate(10_000), rate(25_000)
+        (1.0, 0.5, 0.25)
+    """
+
+    def __init__(self, every: int = 10_000) -> None:
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ConfigError(
+                "steps between two halvings of the learning rate", got=every, allowed="a whole number >= 1"
+            )
+        self.every = every
+
+    def __call__(self, number: int) -> float:
+        """Factor at step `number`, from 0."""
+        return 0.5 ** (number // self.every)

@@ -53,11 +53,7 @@ class Schedule:
     extra_every: int = 500
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low = 1 if field.name == "extra_every" else 0
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ConfigError(f"schedule: {field.name} is a whole number", got=value, allowed=f">= {low}")
+        _check_whole_numbers(self, {"extra_every": 1})
         if self.total_steps == 0:
             raise ConfigError("the schedule has no step", remedy="set voxel_steps or adversarial_steps")
 
@@ -99,6 +95,62 @@ class Schedule:
     def epochs(self, epoch_length: int) -> int:
         """Epochs of `epoch_length` steps that hold the whole schedule; the last one is filled up."""
         return math.ceil(self.total_steps / epoch_length)
+
+
+class CycleStep(enum.Enum):
+    """What one step of a cycle GAN does."""
+
+    VOXEL = "voxel"  # both generators, voxel and cycle losses alone
+    CYCLE = "cycle"  # both generators with all their losses, then both critics
+
+
+@dataclass(frozen=True)
+class CycleSchedule:
+    """Steps of a cycle GAN: each step of phase 2 updates all four networks once, on one batch.
+
+    Attributes:
+        cycle_steps: steps with all losses and both critics; 0 leaves phase 2 out.
+        voxel_steps: steps before them, of the generators alone, with voxel and cycle losses.
+
+    Examples:
+        >>> schedule = CycleSchedule(cycle_steps=3, voxel_steps=1)
+        >>> [schedule.step(number).value for number in range(4)]
+        ['voxel', 'cycle', 'cycle', 'cycle']
+    """
+
+    cycle_steps: int = 100_000
+    voxel_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole_numbers(self, {})
+        if self.total_steps == 0:
+            raise ConfigError("the schedule has no step", remedy="set voxel_steps or cycle_steps")
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole schedule."""
+        return self.voxel_steps + self.cycle_steps
+
+    def step(self, number: int) -> CycleStep:
+        """What step `number` (from 0) does; past the end the last phase goes on."""
+        return CycleStep.VOXEL if number < self.voxel_steps or self.cycle_steps == 0 else CycleStep.CYCLE
+
+    def count(self, first: int, end: int) -> dict[CycleStep, int]:
+        """How many of the steps `first` to `end` - 1 are of each kind."""
+        last = end if self.cycle_steps == 0 else self.voxel_steps
+        voxel = min(end, last) - min(first, last)
+        return {CycleStep.VOXEL: voxel, CycleStep.CYCLE: end - first - voxel}
+
+    def epochs(self, epoch_length: int) -> int:
+        """Epochs of `epoch_length` steps that hold the whole schedule; the last one is filled up."""
+        return math.ceil(self.total_steps / epoch_length)
+
+
+def _check_whole_numbers(schedule: Schedule | CycleSchedule, lowest: Mapping[str, int]) -> None:
+    for field in fields(schedule):
+        value, low = getattr(schedule, field.name), lowest.get(field.name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ConfigError(f"schedule: {field.name} is a whole number", got=value, allowed=f">= {low}")
 
 
 class GeneratorRate:

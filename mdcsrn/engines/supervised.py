@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from mdcsrn.engines.ema import moving_average
+from mdcsrn.engines.generator import GeneratorTrainer
 from mdcsrn.engines.parts import GENERATOR, Part
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Schedule
-from mdcsrn.engines.trainer import ResumableTrainer, TrainingOptions
+from mdcsrn.engines.trainer import TrainingOptions
 from mdcsrn.errors import ConfigError
 
 
-class SupervisedTrainer(ResumableTrainer):
+class SupervisedTrainer(GeneratorTrainer):
     """Trains a network with any voxel loss; there is no critic.
 
     The network's name is ``generator``, in TensorBoard and in checkpoints, so that an adversarial run can resume from
@@ -67,8 +67,6 @@ class SupervisedTrainer(ResumableTrainer):
                 allowed=0,
                 remedy="set adversarial_steps to 0, or use mdcsrn.engines.AdversarialTrainer",
             )
-        self.voxel_loss = voxel_loss if voxel_loss is not None else nn.L1Loss()
-        average = average if average is not None else moving_average(generator.network)
         options = TrainingOptions(
             device=device,
             train_data_loader=train_data_loader,
@@ -81,26 +79,8 @@ class SupervisedTrainer(ResumableTrainer):
             checkpoints=checkpoints,
             train_handlers=train_handlers,
         )
-        super().__init__({GENERATOR: generator}, {GENERATOR: average}, options)
-
-    @property
-    def generator(self) -> nn.Module:
-        """The network."""
-        return self.parts[GENERATOR].network
-
-    @property
-    def average(self) -> AveragedModel:
-        """The network's moving average."""
-        return self.averages[GENERATOR]
+        super().__init__({GENERATOR: generator}, average, voxel_loss, options)
 
     def train_step(self, kind: enum.Enum, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """One update of the network and its moving average.
-
-        Returns:
-            ``generator_loss``, ``voxel_loss`` (the same), ``generator_gradient_norm``.
-        """
-        image, label = (self.to_device(batch[key]) for key in ("image", "label"))
-        self.generator.train()
-        loss = self.voxel_loss(self.forward(GENERATOR, image).float(), label)
-        norm = self.update(loss, GENERATOR)
-        return {"loss": loss.item(), "generator_loss": loss.item(), "voxel_loss": loss.item(), **norm}
+        """One update of the network and its moving average."""
+        return self.voxel_step(*(self.to_device(batch[key]) for key in ("image", "label")))

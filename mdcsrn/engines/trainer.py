@@ -22,6 +22,7 @@ from mdcsrn.engines import distributed
 from mdcsrn.engines.parts import Part, place
 from mdcsrn.engines.resume import TrainingCheckpoints
 from mdcsrn.engines.schedule import Plan
+from mdcsrn.engines.step_random import random_of_step
 from mdcsrn.engines.stop import StopAfterStep
 from mdcsrn.errors import CheckpointError, ConfigError, MdcsrnError, TrainingError, root_error
 from mdcsrn.networks.precision import AUTO, PRECISIONS, autocast, check_precision, resolve_precision
@@ -202,7 +203,8 @@ class ResumableTrainer(Trainer):
 
     def _iteration(self, engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
         kind = self.schedule.step(engine.state.iteration - 1)
-        output = self.train_step(kind, batch)
+        with random_of_step(self.seed, engine.state.iteration, self.state.device):
+            output = self.train_step(kind, batch)
         for part in self.parts.values():
             if part.scheduler is not None:
                 part.scheduler.step()

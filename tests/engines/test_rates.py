@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mdcsrn.engines import GeneratorRate, Schedule, parameter_groups
+from mdcsrn.engines import GeneratorRate, HalvingRate, Schedule, parameter_groups
 from mdcsrn.errors import ConfigError
 from mdcsrn.networks import MDCSRN
 
@@ -88,3 +88,39 @@ def test_a_network_without_a_reconstruction_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"Sequential.*recon"):
         parameter_groups(plain, 1e-3, 0.1)
     assert len(parameter_groups(plain, 1e-3)) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 20), st.integers(0, 200))
+def test_a_rate_is_halved_at_the_end_of_each_period(every: int, number: int) -> None:
+    rate, expected = HalvingRate(every), 1.0
+    for _ in range(every, number + 1, every):
+        expected /= 2
+    assert rate(number) == expected
+
+
+def test_adam_follows_the_halving_and_a_checkpoint_keeps_its_place() -> None:
+    def start() -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
+        optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1e-4)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, HalvingRate(3))
+
+    def go(optimizer: torch.optim.Adam, scheduler: torch.optim.lr_scheduler.LambdaLR, steps: int) -> list[float]:
+        rates = []
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return rates
+
+    optimizer, scheduler = start()
+    rates = go(optimizer, scheduler, 4)
+    other, resumed = start()
+    other.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    assert rates + go(other, resumed, 4) == pytest.approx([1e-4] * 3 + [5e-5] * 3 + [2.5e-5] * 2)
+
+
+@pytest.mark.parametrize("every", [0, -5, 1.5, True])
+def test_periods_that_are_refused(every: object) -> None:
+    with pytest.raises(ConfigError, match="two halvings"):
+        HalvingRate(every)  # type: ignore[arg-type]

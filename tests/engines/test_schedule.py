@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcsrn.engines import GeneratorRate, Schedule, Step
+from mdcsrn.engines import CycleSchedule, CycleStep, GeneratorRate, Schedule, Step
 from mdcsrn.errors import ConfigError
 
 
@@ -129,3 +129,20 @@ def test_rate_warms_up_and_falls_as_a_cosine() -> None:
 def test_bad_rates(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="learning rates"):
         GeneratorRate(Schedule(1, 0, 0), **values)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SMALL, SMALL, st.integers(0, 30), st.integers(0, 30))
+def test_counts_of_a_cycle_are_those_of_its_steps(cycle: int, voxel: int, first: int, length: int) -> None:
+    if cycle + voxel == 0:
+        return
+    schedule = CycleSchedule(cycle, voxel)
+    walked = Counter(schedule.step(n) for n in range(first, first + length))
+    assert schedule.count(first, first + length) == {kind: walked[kind] for kind in CycleStep}
+    assert [schedule.epochs(n) for n in (1, 4)] == [cycle + voxel, math.ceil((cycle + voxel) / 4)]
+
+
+@pytest.mark.parametrize("values", [(0, 0), (-1, 3), (True, 0), (1.0, 0)])
+def test_bad_cycles(values: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=r"cycle_steps|no step"):
+        CycleSchedule(*values)
