@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks import EDSR, MDCSRN, WDSR, Critic, PlaneWise, Restorer, Traits, traits_of
+from mdcsrn.networks import EDSR, MDCSRN, WDSR, Critic, PlaneWise, Restorer, SRGANGenerator, Traits, traits_of
 from mdcsrn.networks.catalog import NETWORKS
 
 # Small ones of each class; a class of the catalogue that restores volumes and is not here fails the first test.
@@ -17,6 +17,11 @@ SMALL = {
         *(EDSR(scale, width=4, blocks=1, residual=scale == 4) for scale in (1, 2, 3, 4, 8)),
         EDSR(channels=3, width=4, blocks=2, residual=False),
         EDSR(dims=3, width=3, blocks=1, residual=False),
+    ],
+    "SRGANGenerator": [
+        *(SRGANGenerator(scale, width=4, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4)),
+        SRGANGenerator(channels=3, width=4, blocks=2, residual=False, tanh=True),
+        SRGANGenerator(dims=3, width=3, blocks=1, residual=False),
     ],
     "WDSR": [
         *(WDSR(scale, width=4, expansion=2, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4, 8)),
