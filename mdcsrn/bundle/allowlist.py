@@ -82,7 +82,8 @@ _OTHERS = {
     "mdcsrn.inference": "ExactTiledInferer",
     "mdcsrn.losses": "CrossEntropyAdversary WassersteinAdversary",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
-    "mdcsrn.networks": "Critic EDSR MDCSRN SRGANDiscriminator SRGANGenerator WDSR load_generator load_weights",
+    "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
+    "SRGANDiscriminator SRGANGenerator WDSR load_generator load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd KSpaceLowPassd RandKSpaceLowPassd RandResolutiond "
     "RandThickSlicesd ScaleByPercentiled UndoScaled",
 }

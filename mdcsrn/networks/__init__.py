@@ -9,6 +9,8 @@ from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.planewise import PlaneWise
 from mdcsrn.networks.restore import publish_weights, warm_start
 from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
+from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
+from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
 from mdcsrn.networks.traits import Restorer, Traits, traits_of
 from mdcsrn.networks.wdsr import WDSR
 from mdcsrn.networks.weight_norm import fold_weight_norm
@@ -21,6 +23,10 @@ __all__ = [
     "WDSR",
     "Critic",
     "CubicUpsample",
+    "CycleDiscriminatorHR",
+    "CycleDiscriminatorLR",
+    "CycleGeneratorHR",
+    "CycleGeneratorLR",
     "PlaneWise",
     "Restorer",
     "SRGANDiscriminator",

@@ -12,10 +12,24 @@ from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.edsr import EDSR
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
+from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
+from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
 from mdcsrn.networks.wdsr import WDSR
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (MDCSRN, Critic, EDSR, WDSR, SRGANGenerator, SRGANDiscriminator)
+    kind.__name__: kind
+    for kind in (
+        MDCSRN,
+        Critic,
+        EDSR,
+        WDSR,
+        SRGANGenerator,
+        SRGANDiscriminator,
+        CycleGeneratorHR,
+        CycleGeneratorLR,
+        CycleDiscriminatorHR,
+        CycleDiscriminatorLR,
+    )
 }
 
 
