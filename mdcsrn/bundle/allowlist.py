@@ -84,7 +84,8 @@ _OTHERS = {
     "mdcsrn.losses": "ContentLoss CrossEntropyAdversary FeatureLoss TotalVariationLoss WassersteinAdversary "
     "feature_loss",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
-    "mdcsrn.networks": "Critic EDSR MDCSRN WDSR load_generator load_network load_weights",
+    "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
+    "SRGANDiscriminator SRGANGenerator WDSR load_generator load_network load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd "
     "RandKSpaceLowPassd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled ZeroFilld",
 }

@@ -8,6 +8,9 @@ from mdcsrn.networks.legacy_checkpoint import map_published_state
 from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.planewise import PlaneWise
 from mdcsrn.networks.restore import publish_weights, warm_start
+from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
+from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
+from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
 from mdcsrn.networks.traits import Restorer, Traits, traits_of
 from mdcsrn.networks.wdsr import WDSR
 from mdcsrn.networks.weight_norm import fold_weight_norm
@@ -20,8 +23,14 @@ __all__ = [
     "WDSR",
     "Critic",
     "CubicUpsample",
+    "CycleDiscriminatorHR",
+    "CycleDiscriminatorLR",
+    "CycleGeneratorHR",
+    "CycleGeneratorLR",
     "PlaneWise",
     "Restorer",
+    "SRGANDiscriminator",
+    "SRGANGenerator",
     "Traits",
     "architecture",
     "build_network",

@@ -11,9 +11,26 @@ from mdcsrn.errors import CheckpointError
 from mdcsrn.networks.critic import Critic
 from mdcsrn.networks.edsr import EDSR
 from mdcsrn.networks.mdcsrn import MDCSRN
+from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
+from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
+from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
 from mdcsrn.networks.wdsr import WDSR
 
-NETWORKS: dict[str, type[nn.Module]] = {"MDCSRN": MDCSRN, "Critic": Critic, "EDSR": EDSR, "WDSR": WDSR}
+NETWORKS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        MDCSRN,
+        Critic,
+        EDSR,
+        WDSR,
+        SRGANGenerator,
+        SRGANDiscriminator,
+        CycleGeneratorHR,
+        CycleGeneratorLR,
+        CycleDiscriminatorHR,
+        CycleDiscriminatorLR,
+    )
+}
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:

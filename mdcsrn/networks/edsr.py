@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError
 from mdcsrn.networks.interpolation import MARGIN, CubicUpsample
 from mdcsrn.networks.planewise import PlaneWise
-from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments
+from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments, stages_of_two
 from mdcsrn.networks.traits import Traits
 
 
@@ -58,7 +58,7 @@ class EDSRLayers(nn.Module):
             *(ResidualBlock(width, residual_scale, bias, dims) for _ in range(blocks)),
             conv(width, width, 3, padding=1, bias=bias),
         )
-        self.up = SubPixel(width, scale, bias)
+        self.up = SubPixel(width, stages_of_two(scale), bias)
         self.tail = conv(width, channels, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -159,10 +159,10 @@ class EDSR(nn.Module):
     def bytes_per_voxel(self) -> float:
         """Peak memory of a float32 forward without gradients, per voxel of the input.
 
-        In a block the first features, its input, and both sides of a convolution are alive; at the last pixel-shuffle
-        its input and its output.
+        In a block the first features, its input, and three sides of its convolutions are alive; at the last
+        pixel-shuffle its input, its output, and what the stage before it has made.
         """
-        return 4.0 * max(4 * self.width, 2 * self.scale**2 * self.width) + 16 * self.channels * self.scale**2
+        return 4.0 * max(5.0, 2.5 * self.scale**2) * self.width + 16 * self.channels * self.scale**2
 
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve.

@@ -26,13 +26,14 @@ class PlaneWise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, D, H, W) -> (N, C', D, H', W')."""
         if not torch.jit.is_scripting():  # TorchScript knows none of our errors
-            _check_volumes(x)
+            check_volumes(x)
         planes = self.network(x.transpose(1, 2).flatten(0, 1))
         # Not unflatten, which ONNX cannot write.
         stacked = planes.reshape(x.size(0), x.size(2), planes.size(1), planes.size(2), planes.size(3))
         return stacked.transpose(1, 2)
 
 
-def _check_volumes(x: Tensor) -> None:
+def check_volumes(x: Tensor) -> None:
+    """Raise GeometryError unless `x` is (N, C, D, H, W)."""
     if x.ndim != 5:
         raise GeometryError("planes are taken from a batch of volumes", got=tuple(x.shape), allowed="(N, C, D, H, W)")

@@ -8,6 +8,8 @@ Network, CVPR 2016. The start is that of A. Aitken et al., Checkerboard artifact
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -17,22 +19,21 @@ SCALES = (1, 2, 3, 4, 8)
 
 
 class SubPixel(nn.Sequential):
-    """3x3 convolution `width` -> r^2 `width` and pixel-shuffle, in stages of 2 for 4 and 8: (N, C, H, W) -> r times.
+    """3x3 convolution `width` -> r^2 `width` and pixel-shuffle, stage after stage: (N, C, H, W) -> refined planes.
 
     Args:
         width: channels of input and output.
-        scale: factor r, one of 1, 2, 3, 4, 8; 1 is no stage at all.
+        factors: r of each stage; none leaves the planes as they are.
         bias: of the convolutions; it starts at zero.
 
     >>> import torch
-    >>> stage = SubPixel(4, 2)
+    >>> stage = SubPixel(4, (2,))
     >>> flat = stage(torch.ones(1, 4, 5, 5))[0, :, 2:-2, 2:-2]
     >>> bool((flat == flat[:, :1, :1]).all())
     True
     """
 
-    def __init__(self, width: int, scale: int, bias: bool = True) -> None:
-        factors = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[scale]
+    def __init__(self, width: int, factors: Sequence[int], bias: bool = True) -> None:
         stages: list[nn.Module] = []
         for factor in factors:
             conv = nn.Conv2d(width, width * factor**2, 3, padding=1, bias=bias)
@@ -49,6 +50,15 @@ class SubPixel(nn.Sequential):
         for factor in reversed(self.factors):
             after = -(-after // factor) + 1
         return after
+
+
+def stages_of_two(scale: int) -> list[int]:
+    """Factors of the stages that refine by `scale`: twos as far as they go.
+
+    >>> stages_of_two(8), stages_of_two(3), stages_of_two(1)
+    ([2, 2, 2], [3], [])
+    """
+    return {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[scale]
 
 
 def icnr_(conv: nn.Conv2d | nn.Conv3d, scale: int) -> nn.Module:

@@ -171,9 +171,9 @@ class WDSR(nn.Module):
     def bytes_per_voxel(self) -> float:
         """Peak memory of a float32 forward without gradients, per voxel of the input.
 
-        In a block its input and both sides of the ReLU are alive; around the pixel-shuffle a few results.
+        In a block its input, its change and both sides of the ReLU are alive; around the pixel-shuffle a few results.
         """
-        return 4.0 * (1 + 2 * self.expansion) * self.width + 24 * self.channels * self.scale**2
+        return 4.0 * (3 + 2 * self.expansion) * self.width + 24 * self.channels * self.scale**2
 
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve.

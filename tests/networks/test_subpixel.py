@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -22,10 +24,11 @@ def grid_energy(network: nn.Module, channels: int, r: int) -> float:
     return float(spectrum[:, ::step, ::step].sum() / (inner.square().sum() * inner[0].numel()))
 
 
-@pytest.mark.parametrize("r", [2, 3, 4, 8])
-def test_no_checkerboard_at_the_start(r: int) -> None:
+@pytest.mark.parametrize("stages", [[2], [3], [4], [2, 2], [2, 2, 2]])
+def test_no_checkerboard_at_the_start(stages: list[int]) -> None:
+    r = math.prod(stages)
     torch.manual_seed(r)
-    stage = SubPixel(8, r)
+    stage = SubPixel(8, stages)
     assert grid_energy(stage, 8, r) < 1e-10
     for module in stage:  # as the convolution starts by itself
         if isinstance(module, nn.Conv2d):
@@ -42,11 +45,12 @@ def test_filters_side_by_side_are_equal_and_others_are_not() -> None:
     assert not conv.bias.any()
 
 
-@pytest.mark.parametrize("r", [2, 3, 4])
-def test_reach(r: int) -> None:
+@pytest.mark.parametrize("stages", [[2], [3], [4], [2, 2], [2, 2, 2]])
+def test_reach(stages: list[int]) -> None:
     """Samples that a result depends on, through the stages and one more 3x3 convolution."""
+    r = math.prod(stages)
     torch.manual_seed(0)
-    stage = SubPixel(2, r)
+    stage = SubPixel(2, stages)
     network = nn.Sequential(stage, nn.Conv2d(2, 1, 3, padding=1)).double()
     image = torch.rand(1, 2, 15, 15, dtype=torch.float64, requires_grad=True)
     result = network(image)

@@ -7,7 +7,18 @@ import torch
 from torch import nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks import EDSR, MDCSRN, WDSR, Critic, PlaneWise, Restorer, Traits, traits_of
+from mdcsrn.networks import (
+    EDSR,
+    MDCSRN,
+    WDSR,
+    Critic,
+    CycleGeneratorHR,
+    PlaneWise,
+    Restorer,
+    SRGANGenerator,
+    Traits,
+    traits_of,
+)
 from mdcsrn.networks.catalog import NETWORKS
 
 # Small ones of each class; a class of the catalogue that restores volumes and is not here fails the first test.
@@ -17,6 +28,15 @@ SMALL = {
         *(EDSR(scale, width=4, blocks=1, residual=scale == 4) for scale in (1, 2, 3, 4, 8)),
         EDSR(channels=3, width=4, blocks=2, residual=False),
         EDSR(dims=3, width=3, blocks=1, residual=False),
+    ],
+    "CycleGeneratorHR": [
+        *(CycleGeneratorHR(scale, width=4, blocks=1, residual=scale == 3) for scale in (2, 3, 4)),
+        CycleGeneratorHR(channels=3, width=4, blocks=2, residual=False),
+    ],
+    "SRGANGenerator": [
+        *(SRGANGenerator(scale, width=4, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4)),
+        SRGANGenerator(channels=3, width=4, blocks=2, residual=False, tanh=True),
+        SRGANGenerator(dims=3, width=3, blocks=1, residual=False),
     ],
     "WDSR": [
         *(WDSR(scale, width=4, expansion=2, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4, 8)),
@@ -32,7 +52,7 @@ def test_each_class_is_tried() -> None:
     assert not isinstance(Critic("light"), Restorer)
 
 
-@pytest.mark.parametrize("network", [n for several in SMALL.values() for n in several], ids=repr)
+@pytest.mark.parametrize("network", [n for several in SMALL.values() for n in several], ids=lambda n: type(n).__name__)
 def test_margin_multiple_scale_and_channels_are_true(network: nn.Module) -> None:
     traits = traits_of(network.eval())
     reach = [12 if m is None else m for m in traits.margin]
