@@ -16,6 +16,7 @@ from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import atomic_write_text, read_text
 from mdcsrn.io.formats import READABLE, is_image_name, without_partners
+from mdcsrn.io.names import without_pictures_beside_volumes
 
 SECTIONS = ("training", "validation", "evaluation", "test")
 
@@ -50,6 +51,8 @@ class SplitRule:
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Image files below a folder, links followed, hidden ones left out; of a pair, its header.
 
+    Pictures (PNG, JPEG) count where there is no volume: beside volumes they are previews.
+
     Returns:
         Sorted paths below (and beginning with) `folder`.
 
@@ -74,7 +77,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise DataError(
             f"{root} holds no NIfTI file, nor one of another format", allowed=f"{READABLE}, in any sub-folder"
         )
-    return without_partners(sorted(found))
+    return without_partners(without_pictures_beside_volumes(sorted(found)))
 
 
 def build_datalist(

@@ -88,7 +88,9 @@ def compare(
     """
     peak = data_range(reference)
     label = "" if spec is None else degradation_label(spec)
-    regions = {"head": head_mask(reference)} if mask is None else {"mask": mask}
+    # Across a single plane every hole is open: there holes are filled in the plane.
+    dims = 2 if reference.shape[-3] == 1 else 3
+    regions = {"head": head_mask(reference, dims)} if mask is None else {"mask": mask}
     rows = []
     for method, candidate in candidates.items():
         try:
