@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path)
 
 
-TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "legacy", "json_path", "help")}
+TOPICS = {
+    "Volumes": ("prediction", "reference", "mask"),
+    "Figures": ("spec", "convention", "legacy", "json_path", "help"),
+}
 
 
 @click.command("evaluate", cls=by_topic(TOPICS))
@@ -31,10 +34,17 @@ TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "l
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
 @click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
               shell_complete=complete.presets)  # fmt: skip
+@click.option("--convention", type=click.Choice(["fastmri"]), help="Add the figures as fastMRI defines them.")
 @click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
 @click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")
 def command(
-    prediction: Path, reference: Path, mask: Path | None, spec: str | None, legacy: bool, json_path: Path | None
+    prediction: Path,
+    reference: Path,
+    mask: Path | None,
+    spec: str | None,
+    convention: str | None,
+    legacy: bool,
+    json_path: Path | None,
 ) -> None:
     """PSNR, SSIM, NRMSE (and band error) of predictions against references.
 
@@ -58,7 +68,9 @@ def command(
     with click.progressbar(pairs, label="evaluating", file=sys.stderr, hidden=hidden) as progress:
         for name, predicted, truth in progress:
             try:
-                rows += score(name, predicted, truth, _mask_of(mask, name), degradation, legacy)
+                rows += score(
+                    name, predicted, truth, _mask_of(mask, name), degradation, legacy, convention == "fastmri"
+                )
             except MdcsrnError as error:
                 failures.append(error)
     if rows:
@@ -106,7 +118,13 @@ def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path
 
 
 def score(
-    name: str, predicted: Path, truth: Path, mask: Path | None, degradation: DegradationSpec | None, legacy: bool
+    name: str,
+    predicted: Path,
+    truth: Path,
+    mask: Path | None,
+    degradation: DegradationSpec | None,
+    legacy: bool,
+    fastmri: bool,
 ) -> list[Row]:
     """Rows of one pair of files; raises GeometryError where their grids differ."""
     import torch
@@ -122,7 +140,7 @@ def score(
         _check_same_place(chosen, reference, mask, truth)
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
-    return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy)
+    return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy, fastmri)
 
 
 def _check_same_place(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
