@@ -1,4 +1,4 @@
-"""``mdcsrn data``: make datalists from a folder, from HCP, and from the embedded sample."""
+"""``mdcsrn data``: make datalists from a folder, from HCP, from fastMRI, and from the embedded sample."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdcsrn.cli import _complete as complete
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.targets import check_target
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path)
 _output = click.option("-o", "--output", required=True, type=_path, metavar="DATALIST", help="JSON file to write.")
 _seed = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Who goes where.")
+_split = click.option("--split", nargs=3, type=float, default=(0.8, 0.1, 0.1), show_default=True,
+                      help="Shares of training, validation, test.")  # fmt: skip
 _table = click.option("--subjects-table", type=_path, metavar="F", help="TSV or CSV that fixes persons or the split.")
 
 
@@ -45,8 +48,7 @@ def sample(output: Path, subjects: int, seed: int) -> None:
 @group.command("folder")
 @click.argument("folder", metavar="DIR", type=_path)
 @_output
-@click.option("--split", nargs=3, type=float, default=(0.8, 0.1, 0.1), show_default=True,
-              help="Shares of training, validation, test.")  # fmt: skip
+@_split
 @_seed
 @_table
 @click.option("--subject-pattern", "--subject-regex", "pattern", metavar="R",
@@ -176,6 +178,79 @@ def hcp(
     write_datalist(content, output)
     _report(content, output, [f"left out by the table: {image}" for image in left_out])
     _raise_all(failures, len(wanted), "subjects could not be fetched")
+
+
+@group.command("fastmri")
+@click.argument("folder", metavar="DIR", type=_path)
+@click.option("-o", "--output", required=True, type=_path, metavar="OUT", help="Folder of volumes and datalist.json.")
+@click.option("--from", "source", type=click.Choice(["auto", "kspace", "rss", "esc"]), default="auto",
+              show_default=True, help="auto: k-space where it is fully sampled, else a reconstruction.")  # fmt: skip
+@click.option("--spec", metavar="FILE", help="Low-pass of each coil, file or preset: writes low volumes too.",
+              shell_complete=complete.presets)  # fmt: skip
+@click.option("--scale", type=click.Choice(["none", "max"]), default="none", show_default=True,
+              help="max: divide by the maximum of the whole volume.")  # fmt: skip
+@_split
+@_seed
+@click.option("--subject-pattern", "pattern", metavar="R",
+              help="Regular expression: names the person of files without patient_id.")  # fmt: skip
+def fastmri(
+    folder: Path,
+    output: Path,
+    source: str,
+    spec: str | None,
+    scale: str,
+    split: tuple[float, float, float],
+    seed: int,
+    pattern: str | None,
+) -> None:
+    """Convert the fastMRI files (.h5) below DIR to NIfTI volumes, split by patient.
+
+    From k-space: the header's padding zeroed, centred inverse transform, crop to the matrix of the reconstruction
+    (which undoes the readout's oversampling), root sum of squares of the coils. With --spec each coil's complex image
+    is low-passed before that, and the list has a low volume for each reference. Files that cannot be used are listed
+    and left out, and the exit code is then 3.
+    """
+    from mdcsrn.data import fastmri_list as layout
+    from mdcsrn.data.datalist import SplitRule, write_datalist
+    from mdcsrn.data.fastmri import Conversion, convert_file
+    from mdcsrn.data.split import FRACTIONS
+    from mdcsrn.io.fastmri import FastMRI, read_fastmri
+    from mdcsrn.kspace import load_spec
+    from mdcsrn.resources import config
+
+    degradation = None if spec is None else load_spec(config(spec, "degradation"))
+    how = Conversion(source, degradation, scale)
+    paths = layout.find_fastmri(folder)
+    layout.check_output(output, folder)
+    written: dict[Path, tuple[FastMRI, Path | None]] = {}
+    failures: list[MdcsrnError] = []
+    files: list[FastMRI] = []
+    for path in paths:
+        try:
+            files.append(read_fastmri(path))
+        except DataError as error:
+            failures.append(error)
+    named = layout.name_patients(files, folder, pattern)  # a doubt ends the command before the work
+    for file in files:
+        inside = file.path.relative_to(folder)
+        try:
+            made = convert_file(file, how)
+            image, low = layout.write_converted(made, output, inside)
+            written[image] = file, low
+        except DataError as error:
+            failures.append(error)
+            continue
+        size = " ".join("x".join(f"{n:g}" for n in values) for values in (made.reference.shape, made.reference.spacing))
+        click.echo("  ".join([f"{inside.as_posix():<44}", f"{size} mm", made.source, *made.notices]))
+    if not written:
+        raise failures[0] if len(failures) == 1 else DataError(
+            f"no file of {folder} can be used", got=f"the first: {failures[0]}"
+        )  # fmt: skip
+    rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed)
+    content = layout.fastmri_datalist(written, output, named, rule, how)
+    write_datalist(content, output / layout.DATALIST)
+    _report(content, output / layout.DATALIST, [])
+    _raise_all(failures, len(paths), "files cannot be used")
 
 
 def _scans(folder: Path, crop_kspace: Path | None, table: SubjectsTable | None) -> tuple[list[Path], dict[Path, str]]:

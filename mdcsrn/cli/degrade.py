@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdcsrn.cli import _complete as complete
-from mdcsrn.errors import OutputError
+from mdcsrn.errors import DataError, MdcsrnError, OutputError
 from mdcsrn.targets import check_record_place, check_target
 
 if TYPE_CHECKING:
@@ -26,20 +26,88 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Image file, .nii.gz or another; a .json goes with it.",
+    help="Image file, .nii.gz or another; a .json goes with it. Of a folder: a folder.",
 )
 @click.option("--spec", required=True, metavar="FILE", help="Degradation file, or a preset such as hcp_2x2.",
               shell_complete=complete.presets)  # fmt: skip
 @click.option("--grid", type=click.Choice(["reference", "acquired"]), help="Output grid; default: the spec's own.")
 def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
-    """Degrade a volume in k-space.
+    """Degrade a volume, a picture, or each image of a folder in k-space.
 
     The result has the input's intensity unit and the exact affine of its grid. Without noise it is signed: nothing
-    is clipped.
+    is clipped, but for a PNG, whose pixels beyond its type are counted. Sub-folders are kept.
     """
-    from mdcsrn.io.formats import check_writable, files_of_image, image_kind, image_stem, read_image
     from mdcsrn.kspace import load_spec
     from mdcsrn.resources import config
+
+    if not source.is_dir():
+        check_places(source, output, spec)
+    degradation = load_spec(config(spec, "degradation"))
+    if grid is not None:
+        degradation = dataclasses.replace(degradation, grid=grid)
+    if source.is_dir():
+        degrade_folder(source, output, spec, degradation)
+    else:
+        degrade_file(source, output, degradation)
+
+
+def degrade_folder(source: Path, output: Path, spec: str, degradation: DegradationSpec) -> None:
+    """Degrade every image below a folder into another one; the good are done, the bad are listed.
+
+    Raises:
+        DataError: no image in the folder, or some cannot be degraded.
+        OutputError: the output lies in the source, names a file, or two images would give one result.
+    """
+    from mdcsrn.data.datalist import find_images
+
+    if output.resolve().is_relative_to(source.resolve()):
+        raise OutputError(f"the output {output} lies in {source}", remedy="choose another folder")
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"the output of a folder is a folder: {output} is a file", remedy="choose another name")
+    images = find_images(source)
+    failures: list[MdcsrnError] = []
+    taken: dict[Path, Path] = {}
+    for image in images:
+        target = output / _place(image.relative_to(source))
+        try:
+            if image_stem_path(target) in taken:
+                raise OutputError(f"{taken[image_stem_path(target)]} and {image} would give one result")
+            taken[image_stem_path(target)] = image
+            check_places(image, target, spec)
+            degrade_file(image, target, degradation)
+        except MdcsrnError as error:
+            failures.append(error)
+    for failure in failures:
+        click.echo(f"not degraded: {failure}", err=True)
+    if failures:
+        raise DataError(f"{len(failures)} of {len(images)} images could not be degraded; the rest is done")
+
+
+def image_stem_path(path: Path) -> Path:
+    """A path without the suffix of its format: the place of the record beside it."""
+    from mdcsrn.io.formats import image_stem
+
+    return path.with_name(image_stem(path))
+
+
+def _place(image: Path) -> Path:
+    """Path of a result: the source's own, with a suffix that is written."""
+    from mdcsrn.io.names import is_picture_name, is_writable_name
+
+    if is_writable_name(image):
+        return image
+    return image_stem_path(image).with_name(
+        f"{image_stem_path(image).name}{'.png' if is_picture_name(image) else '.nii.gz'}"
+    )
+
+
+def check_places(source: Path, output: Path, spec: str) -> None:
+    """Refuse, before any work, what cannot be written, or would replace an input or somebody's file.
+
+    Raises:
+        DataError, OutputError: see above.
+    """
+    from mdcsrn.io.formats import check_writable, files_of_image, image_kind, image_stem
 
     record = output.with_name(image_stem(output) + ".json")
     files = files_of_image(source, image_kind(source))
@@ -50,21 +118,27 @@ def command(source: Path, output: Path, spec: str, grid: str | None) -> None:
     check_target(record, inputs, "record")
     check_record_place(record, output.name)
     check_writable(output)
-    degradation = load_spec(config(spec, "degradation"))
-    if grid is not None:
-        degradation = dataclasses.replace(degradation, grid=grid)
+
+
+def degrade_file(source: Path, output: Path, spec: DegradationSpec) -> None:
+    """Read, degrade and write one image."""
+    from mdcsrn.io.formats import check_writable, read_image
+
     volume = read_image(source)
     check_writable(output, volume)
-    write_degraded(volume, source, output, degradation)
+    write_degraded(volume, source, output, spec)
 
 
 def write_degraded(volume: Volume, source: Path, output: Path, spec: DegradationSpec) -> None:
     """Degrade and write volume and sidecar; either both are there in the end, or neither is new."""
+    import numpy as np
     import torch
 
     import mdcsrn
     from mdcsrn.files import atomic_write_text, sha256
-    from mdcsrn.io.formats import files_of_image, image_kind, image_stem, write_image
+    from mdcsrn.io.formats import files_of_image, image_kind, image_stem, stored_type, write_image
+    from mdcsrn.io.names import is_picture_name
+    from mdcsrn.io.pictures import clipped_pixels
     from mdcsrn.io.sources import files_sha256
     from mdcsrn.jobs.staging import exclusive, staging
     from mdcsrn.kspace import degrade, grid_affine
@@ -72,9 +146,14 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
     image = degrade(torch.from_numpy(volume.array), spec)
     affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, image.shape).numpy()
     result = volume.replace(image.numpy(), affine)
+    warnings = list(volume.warnings)
+    dtype = stored_type(result, output, np.float32)
+    if is_picture_name(output) and (count := clipped_pixels(result, dtype)):
+        warnings.append(f"{count} of {result.array.size} pixels lay beyond {dtype} and were clipped")
+        click.echo(f"warning: {output}: {warnings[-1]}", err=True)
     with staging(output.parent) as made:
         temporary = made.path(output.name)
-        write_image(result, temporary)
+        write_image(result, temporary, dtype)
         record = {
             "software": f"mdcsrn {mdcsrn.__version__}",
             "degradation": spec.to_dict(),
@@ -84,7 +163,7 @@ def write_degraded(volume: Volume, source: Path, output: Path, spec: Degradation
             "output_sha256": sha256(temporary),
             "shape": list(result.shape),
             "spacing_mm": list(result.spacing),
-            "warnings": list(volume.warnings),
+            "warnings": warnings,
         }
         name = image_stem(output) + ".json"
         atomic_write_text(made.path(name), json.dumps(record, indent=2) + "\n")

@@ -16,12 +16,16 @@ from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
     from mdcsrn.evaluation import Row
+    from mdcsrn.io import Volume
     from mdcsrn.kspace import DegradationSpec
 
 _path = click.Path(path_type=Path)
 
 
-TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "legacy", "json_path", "help")}
+TOPICS = {
+    "Volumes": ("prediction", "reference", "mask"),
+    "Figures": ("spec", "convention", "legacy", "json_path", "help"),
+}
 
 
 @click.command("evaluate", cls=by_topic(TOPICS))
@@ -30,10 +34,17 @@ TOPICS = {"Volumes": ("prediction", "reference", "mask"), "Figures": ("spec", "l
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
 @click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
               shell_complete=complete.presets)  # fmt: skip
+@click.option("--convention", type=click.Choice(["fastmri"]), help="Add the figures as fastMRI defines them.")
 @click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
 @click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")
 def command(
-    prediction: Path, reference: Path, mask: Path | None, spec: str | None, legacy: bool, json_path: Path | None
+    prediction: Path,
+    reference: Path,
+    mask: Path | None,
+    spec: str | None,
+    convention: str | None,
+    legacy: bool,
+    json_path: Path | None,
 ) -> None:
     """PSNR, SSIM, NRMSE (and band error) of predictions against references.
 
@@ -57,7 +68,9 @@ def command(
     with click.progressbar(pairs, label="evaluating", file=sys.stderr, hidden=hidden) as progress:
         for name, predicted, truth in progress:
             try:
-                rows += score(name, predicted, truth, _mask_of(mask, predicted), degradation, legacy)
+                rows += score(
+                    name, predicted, truth, _mask_of(mask, name), degradation, legacy, convention == "fastmri"
+                )
             except MdcsrnError as error:
                 failures.append(error)
     if rows:
@@ -75,6 +88,8 @@ def command(
 
 def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path]], list[MdcsrnError]]:
     """Pair files: two files as they are, two folders by file name (without its suffix).
+
+    A folder without images of its own is searched in its sub-folders, whose names then belong to those of the files.
 
     Returns:
         (name, prediction, reference) of each pair, sorted; and an error for each file that has no partner.
@@ -103,47 +118,64 @@ def match(prediction: Path, reference: Path) -> tuple[list[tuple[str, Path, Path
 
 
 def score(
-    name: str, predicted: Path, truth: Path, mask: Path | None, degradation: DegradationSpec | None, legacy: bool
+    name: str,
+    predicted: Path,
+    truth: Path,
+    mask: Path | None,
+    degradation: DegradationSpec | None,
+    legacy: bool,
+    fastmri: bool,
 ) -> list[Row]:
     """Rows of one pair of files; raises GeometryError where their grids differ."""
     import torch
 
     from mdcsrn.evaluation import compare
-    from mdcsrn.io import check_same_grid
     from mdcsrn.io.formats import read_image
 
     prediction, reference = read_image(predicted), read_image(truth)
-    check_same_grid(prediction, reference, predicted, truth)
+    _check_same_place(prediction, reference, predicted, truth)
     region = None
     if mask is not None:
         chosen = read_image(mask, allow_constant=True)
-        check_same_grid(chosen, reference, mask, truth)
+        _check_same_place(chosen, reference, mask, truth)
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
-    return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy)
+    return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy, fastmri)
+
+
+def _check_same_place(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
+    """Refuse volumes whose voxels lie elsewhere; a picture states no place but its pixel size, and that roughly."""
+    from mdcsrn.io import check_same_grid
+    from mdcsrn.io.formats import image_kind
+    from mdcsrn.io.pictures import PICTURE_KINDS, same_pixels
+
+    pictures = any(image_kind(file) in PICTURE_KINDS for file in (path, reference_path))
+    if not (pictures and same_pixels(volume, reference)):
+        check_same_grid(volume, reference, path, reference_path)
 
 
 def _volumes_in(folder: Path) -> dict[str, Path]:
-    from mdcsrn.io.formats import READABLE, image_stem, is_image_name, without_partners
+    """Images of a folder, or where it has none of its own of its sub-folders, by path without suffix."""
+    from mdcsrn.data.datalist import find_images
+    from mdcsrn.io.formats import image_stem, is_image_name, without_partners
+    from mdcsrn.io.names import without_pictures_beside_volumes
 
-    files = without_partners(sorted(path for path in folder.iterdir() if not path.is_dir() and is_image_name(path)))
-    if not files:
-        raise DataError(f"no NIfTI file in {folder}, nor one of another format", allowed=READABLE)
+    own = sorted(path for path in folder.iterdir() if not path.is_dir() and is_image_name(path))
+    files = without_partners(without_pictures_beside_volumes(own)) if own else find_images(folder)
     named: dict[str, Path] = {}
     for path in files:
-        if image_stem(path) in named:
-            raise DataError(f"{named[image_stem(path)]} and {path.name} have one name", remedy="keep one of them")
-        named[image_stem(path)] = path
+        name = (path.parent.relative_to(folder) / image_stem(path)).as_posix()
+        if name in named:
+            raise DataError(f"{named[name]} and {path.name} have one name", remedy="keep one of them")
+        named[name] = path
     return named
 
 
-def _mask_of(mask: Path | None, predicted: Path) -> Path | None:
-    """The mask file, or the one of the prediction's name in a folder of masks."""
-    from mdcsrn.io import image_stem
-
+def _mask_of(mask: Path | None, name: str) -> Path | None:
+    """The mask file, or the one of that name in a folder of masks."""
     if mask is None or not mask.is_dir():
         return mask
-    found = _volumes_in(mask).get(image_stem(predicted))
+    found = _volumes_in(mask).get(name)
     if found is None:
-        raise DataError(f"no mask for {predicted.name} in {mask}", allowed="the same file name")
+        raise DataError(f"no mask for {name} in {mask}", allowed="the same file name")
     return found

@@ -83,14 +83,20 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
     """
     import torch
 
-    from mdcsrn.inference.planning.prepare import prepare
+    from mdcsrn.inference.planning.prepare import prepare, takes_pictures
     from mdcsrn.inference.planning.suggest import suggest
     from mdcsrn.inference.running.estimate import estimate
+    from mdcsrn.io.pictures import PICTURE_KINDS
 
     volume, facts = scan.volume, scan.facts
     prepared = prepare(volume, task, facts=facts, model=model)
     plan = prepared.plan
-    further = suggest(plan, model.trained)
+    picture = scan.kind in PICTURE_KINDS
+    fits = not picture or takes_pictures(model)
+    further = suggest(plan, model.trained) if fits else None
+    warnings = [{"name": notice.name, "text": notice.text} for notice in prepared.notices]
+    if not fits:
+        warnings.append({"name": "picture", "text": "predict refuses it: the network is 3D, and this is one plane"})
     with torch.inference_mode():
         cost = estimate(volume, prepared)
     axes = [
@@ -111,7 +117,7 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
         "shape": list(volume.shape),
         "spacing_mm": list(volume.spacing),
         "field_of_view_mm": [n * edge for n, edge in zip(volume.shape, volume.spacing, strict=True)],
-        "orientation": orientation(volume.affine),
+        "orientation": None if picture else orientation(volume.affine),
         "dtype": str(volume.dtype.newbyteorder("=")),
         "range": [float(volume.array.min()), float(volume.array.max())],
         "acquisition": {
@@ -126,7 +132,7 @@ def describe_scan(scan: Scan, task: Task, model: Model) -> dict[str, Any]:
         "plan": plan.to_dict(),
         "estimate": None if cost is None else cost.to_dict(),
         "suggestion": None if further is None else further.option,
-        "warnings": [{"name": notice.name, "text": notice.text} for notice in prepared.notices],
+        "warnings": warnings,
     }
 
 
@@ -150,7 +156,7 @@ def words(found: dict[str, Any]) -> list[str]:
         f"{found['name']}: {found['kind']}, {_times(found['shape'])} voxels of {found['dtype']}, "
         f"values {found['range'][0]:g} to {found['range'][1]:g}",
         f"  voxel       {_times(found['spacing_mm'])} mm",
-        f"  field       {_times(found['field_of_view_mm'])} mm, axes to {found['orientation']}",
+        f"  field       {_times(found['field_of_view_mm'])} mm, {_axes(found['orientation'])}",
         f"  acquisition {contrast}, {facts['acquisition'] or '2D or 3D unknown'}",
     ]
     for index, axis in enumerate(found["axes"]):
@@ -167,6 +173,10 @@ def words(found: dict[str, Any]) -> list[str]:
     if found["suggestion"] is not None:
         lines.append(f"  try         mdcsrn predict with {found['suggestion']}")
     return lines + [f"  warning     {warning['name']}: {warning['text']}" for warning in found["warnings"]]
+
+
+def _axes(letters: str | None) -> str:
+    return "axes plane, rows down, columns across" if letters is None else f"axes to {letters}"
 
 
 def _times(values: list[float]) -> str:

@@ -16,7 +16,9 @@ from mdcsrn.errors import DataError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.files import atomic_write_text, read_text
 from mdcsrn.io.formats import READABLE, is_image_name, without_partners
+from mdcsrn.io.names import without_pictures_beside_volumes
 
+PATHS = ("image", "low")
 SECTIONS = ("training", "validation", "evaluation", "test")
 
 
@@ -50,6 +52,8 @@ class SplitRule:
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Image files below a folder, links followed, hidden ones left out; of a pair, its header.
 
+    Pictures (PNG, JPEG) count where there is no volume: beside volumes they are previews.
+
     Returns:
         Sorted paths below (and beginning with) `folder`.
 
@@ -74,7 +78,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise DataError(
             f"{root} holds no NIfTI file, nor one of another format", allowed=f"{READABLE}, in any sub-folder"
         )
-    return without_partners(sorted(found))
+    return without_partners(without_pictures_beside_volumes(sorted(found)))
 
 
 def build_datalist(
@@ -169,7 +173,8 @@ def load_datalist(
         base_dir: where relative paths begin; None or empty: the JSON's own folder.
 
     Returns:
-        Dictionaries with `image`, `subject` and whatever else the file holds for them.
+        Dictionaries with `image`, `subject` and whatever else the file holds for them; the path under `low`, the
+        degraded partner of a pair, is absolute too.
 
     Raises:
         DataError: JSON missing or broken, section unknown or empty, an image missing, a subject or person in two
@@ -195,12 +200,13 @@ def load_datalist(
             remedy="make the datalist again, or delete its key sha256 if the change is meant",
         )
     for entry in sections[section]:
-        image = Path(os.path.abspath(base / entry["image"]))
-        if not image.is_file():
-            raise DataError(
-                f"{source}, section {section!r}: no such image: {image}", remedy="check base folder and file"
-            )
-        entry["image"] = str(image)
+        for key in (key for key in PATHS if key in entry):
+            image = Path(os.path.abspath(base / str(entry[key])))
+            if not image.is_file():
+                raise DataError(
+                    f"{source}, section {section!r}: no such image: {image}", remedy="check base folder and file"
+                )
+            entry[key] = str(image)
     return sections[section]
 
 

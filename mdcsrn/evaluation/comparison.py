@@ -9,7 +9,17 @@ from torch import Tensor
 
 from mdcsrn.errors import MdcsrnError
 from mdcsrn.kspace import DegradationSpec
-from mdcsrn.metrics import band_error, data_range, head_mask, legacy_metrics, masked_mean, nrmse, psnr, ssim_map
+from mdcsrn.metrics import (
+    band_error,
+    data_range,
+    fastmri_metrics,
+    head_mask,
+    legacy_metrics,
+    masked_mean,
+    nrmse,
+    psnr,
+    ssim_map,
+)
 
 SR = "SR"
 SR_RAW = "SR without consistency"
@@ -28,6 +38,10 @@ LEGACY_SETTING = {
     "legacy": "volumes / maximum of the reference; PSNR peak 1; SSIM uniform window 7x7x7, data_range 2, sample "
     "covariance, border of 3 left out; NRMSE Euclidean; whole volume"
 }
+FASTMRI_SETTING = {
+    "fastMRI": "data range maximum of the reference volume; SSIM uniform window 7x7 of each slice along axis 0, sample "
+    "covariance, border of 3 left out, mean over slices; NMSE |error|^2 / |reference|^2; whole volume"
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,8 @@ class Row:
         method: name of the candidate.
         region: ``head``, ``mask`` or ``volume``.
         degradation: :func:`degradation_label`, or an empty string where none is known.
-        values: metric name to figure: ``psnr`` (dB), ``ssim``, ``nrmse``, ``band_error``, ``legacy_*``.
+        values: metric name to figure: ``psnr`` (dB), ``ssim``, ``nrmse``, ``band_error``, ``legacy_*``,
+            ``fastmri_*``.
     """
 
     subject: str
@@ -69,6 +84,7 @@ def compare(
     subject: str = "",
     mask: Tensor | None = None,
     legacy: bool = False,
+    fastmri: bool = False,
 ) -> list[Row]:
     """Score candidates against one reference.
 
@@ -79,6 +95,7 @@ def compare(
         subject: name for the rows.
         mask: region ``mask`` instead of ``head``; same shape, counted where not 0.
         legacy: also the figures of :func:`mdcsrn.metrics.legacy_metrics`, in the rows of the whole volume.
+        fastmri: also those of :func:`mdcsrn.metrics.fastmri_metrics`, likewise.
 
     Returns:
         Two rows for each candidate, in the candidates' order: head (or mask), then volume.
@@ -88,7 +105,9 @@ def compare(
     """
     peak = data_range(reference)
     label = "" if spec is None else degradation_label(spec)
-    regions = {"head": head_mask(reference)} if mask is None else {"mask": mask}
+    # Across a single plane every hole is open: there holes are filled in the plane.
+    dims = 2 if reference.shape[-3] == 1 else 3
+    regions = {"head": head_mask(reference, dims)} if mask is None else {"mask": mask}
     rows = []
     for method, candidate in candidates.items():
         try:
@@ -103,6 +122,8 @@ def compare(
                     values["band_error"] = band_error(candidate, reference, spec, inside)
                 if legacy and inside is None:
                     values.update(legacy_metrics(candidate, reference))
+                if fastmri and inside is None:
+                    values.update(fastmri_metrics(candidate, reference))
                 rows.append(Row(subject, method, region, label, values))
         except MdcsrnError as error:
             raise type(error)(
@@ -112,7 +133,8 @@ def compare(
     return rows
 
 
-def setting(regions: set[str], legacy: bool) -> dict[str, str]:
+def setting(regions: set[str], legacy: bool, fastmri: bool = False) -> dict[str, str]:
     """How the figures of these regions are defined, one line each: it stands above every table."""
     lines = {key: line for key, line in SETTING.items() if key not in ("head", "volume") or key in regions}
-    return {**lines, **(MASK_SETTING if "mask" in regions else {}), **(LEGACY_SETTING if legacy else {})}
+    further = [(MASK_SETTING, "mask" in regions), (LEGACY_SETTING, legacy), (FASTMRI_SETTING, fastmri)]
+    return lines | {key: line for entries, shown in further if shown for key, line in entries.items()}

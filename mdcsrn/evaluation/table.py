@@ -16,10 +16,14 @@ from mdcsrn.evaluation.baselines import ZERO_FILLED
 from mdcsrn.evaluation.comparison import Row, setting
 from mdcsrn.files import atomic_write_text
 
-METRICS = ("psnr", "ssim", "nrmse", "band_error", "legacy_psnr", "legacy_ssim", "legacy_nrmse")
+METRICS = (
+    "psnr", "ssim", "nrmse", "band_error", "legacy_psnr", "legacy_ssim", "legacy_nrmse", "fastmri_psnr", "fastmri_ssim",
+    "fastmri_nmse",
+)  # fmt: skip
 TITLES = {
     "psnr": ("PSNR dB", 2), "ssim": ("SSIM", 4), "nrmse": ("NRMSE", 4), "band_error": ("band error", 3),
     "legacy_psnr": ("legacy PSNR", 2), "legacy_ssim": ("legacy SSIM", 4), "legacy_nrmse": ("legacy NRMSE", 4),
+    "fastmri_psnr": ("fastMRI PSNR", 2), "fastmri_ssim": ("fastMRI SSIM", 4), "fastmri_nmse": ("fastMRI NMSE", 4),
 }  # fmt: skip
 GAIN = "psnr_gain"
 
@@ -92,8 +96,9 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 
 
 def _setting_of(rows: Sequence[Row]) -> dict[str, str]:
-    lines = setting({row.region for row in rows}, any("legacy_ssim" in row.values for row in rows))
-    if not any("band_error" in row.values for row in rows):
+    named = {name for row in rows for name in row.values}
+    lines = setting({row.region for row in rows}, "legacy_ssim" in named, "fastmri_ssim" in named)
+    if "band_error" not in named:
         lines.pop("band error")
     return lines
 

@@ -9,17 +9,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mdcsrn.errors import DataError, OutputError
+from mdcsrn.errors import OutputError
 from mdcsrn.io.content import read_start
 from mdcsrn.io.dicom.sniff import is_dicom_file
 from mdcsrn.io.itk import is_metaimage, is_nrrd, read_itk, voxel_file
 from mdcsrn.io.itk_writer import write_itk
 from mdcsrn.io.mgh import MGH_HEADER, mgh_header, read_mgh, write_mgh
-from mdcsrn.io.names import SUFFIXES, WRITABLE, WRITTEN, image_stem, is_image_name, is_nifti_name
+from mdcsrn.io.names import (
+    SUFFIXES,
+    WRITABLE,
+    WRITTEN,
+    image_stem,
+    is_image_name,
+    is_picture_name,
+)
 from mdcsrn.io.nifti import read_header, read_volume, write_volume
 from mdcsrn.io.nifti_header import MIN_HEADER_BYTES, magic_of
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.pair import header_of_pair, is_nifti_pair, pair_header, read_pair, voxels_of_pair
+from mdcsrn.io.pictures import (
+    PICTURE_KINDS,
+    check_one_plane,
+    picture_header,
+    picture_kind,
+    picture_type,
+    read_picture,
+    write_picture,
+)
+from mdcsrn.io.unread import READABLE, refuse_unread
 from mdcsrn.io.volume import Header, Volume
 
 __all__ = [
@@ -37,11 +54,6 @@ __all__ = [
     "write_image",
 ]
 
-READABLE = (
-    "NIfTI (.nii, .nii.gz, .nii.zst, .nii.bz2, .hdr/.img), FreeSurfer (.mgz, .mgh, .mgh.gz), NRRD (.nrrd, .nhdr), "
-    "MetaImage (.mha, .mhd)"
-)
-
 # Integers of FreeSurfer that hold every value of the type; those that are not listed may be wider than all it has.
 MGH_INTEGERS = {"u1": "u1", "i1": "i2", "i2": "i2", "u2": "i4", "i4": "i4"}
 
@@ -53,7 +65,8 @@ def image_kind(path: str | os.PathLike[str]) -> str:
         path: any file.
 
     Returns:
-        ``nifti``, ``nifti-pair``, ``mgz``, ``nrrd``, ``metaimage``, ``dicom``, ``zip``, ``analyze`` or ``unknown``.
+        ``nifti``, ``nifti-pair``, ``mgz``, ``nrrd``, ``metaimage``, ``png``, ``jpeg``, ``dicom``, ``zip``, ``analyze``
+        or ``unknown``.
 
     Raises:
         DataError: no such file, a folder, no permission.
@@ -62,6 +75,8 @@ def image_kind(path: str | os.PathLike[str]) -> str:
     if is_dicom_file(header_of_pair(source)):
         return "dicom"
     start = read_start(header_of_pair(source))
+    if picture_kind(start):
+        return picture_kind(start)
     size = int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")
     if magic_of(start):
         return "nifti-pair" if is_nifti_pair(source, start) else "nifti"
@@ -79,10 +94,11 @@ def image_kind(path: str | os.PathLike[str]) -> str:
 
 
 def read_image(path: str | os.PathLike[str], nonfinite: NonFinite = "refuse", allow_constant: bool = False) -> Volume:
-    """Read one 3D volume from any of the formats.
+    """Read one 3D volume from any of the formats; a picture is a volume of one plane, (1, rows, columns).
 
     Args:
-        path: NIfTI, FreeSurfer, NRRD or MetaImage file; its content decides where it can. Of a pair, either file.
+        path: NIfTI, FreeSurfer, NRRD, MetaImage, PNG or JPEG file; its content decides where it can. Of a pair, either
+            file.
         nonfinite: ``refuse`` NaN and infinite voxels (the count is named), or ``fill`` them with a warning: a hole
             with the mean of its neighbours, a region with 0 (:func:`mdcsrn.io.nonfinite.fill_nonfinite`).
         allow_constant: accept a volume whose voxels are all equal (a mask may be).
@@ -106,7 +122,9 @@ def read_image(path: str | os.PathLike[str], nonfinite: NonFinite = "refuse", al
         return read_pair(source, allow_constant, nonfinite)
     if kind == "mgz":
         return read_mgh(source, allow_constant, nonfinite)
-    _refuse_others(source, kind)
+    if kind in PICTURE_KINDS:
+        return read_picture(source, kind, allow_constant, nonfinite)
+    refuse_unread(source, kind)
     return read_volume(source, allow_constant, nonfinite)
 
 
@@ -127,7 +145,9 @@ def read_image_header(path: str | os.PathLike[str]) -> Header:
         return pair_header(source)
     if kind == "mgz":
         return mgh_header(source)
-    _refuse_others(source, kind)
+    if kind in PICTURE_KINDS:
+        return picture_header(source, kind)
+    refuse_unread(source, kind)
     return read_header(source)
 
 
@@ -157,11 +177,12 @@ def write_image(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike =
     """Write a volume in one step, in the format that the suffix names; equal input gives equal bytes.
 
     The world coordinates of every voxel stay within 1e-3 voxel. Only NIfTI keeps a header's two matrices, their codes,
-    description and intent (:func:`mdcsrn.io.nifti.write_volume`); the others get ``volume.affine``, in millimetres.
+    description and intent (:func:`mdcsrn.io.nifti.write_volume`); the others get ``volume.affine``, in millimetres. A
+    PNG keeps the pixel size alone, and clips what its type cannot hold (:func:`mdcsrn.io.pictures.write_picture`).
 
     Args:
         volume: float32 (D, H, W), affine in millimetres, RAS+.
-        path: ends in .nii, .nii.gz, .mgz, .nrrd or .mha; its folder is made.
+        path: ends in .nii, .nii.gz, .mgz, .nrrd, .mha or .png; its folder is made.
         dtype: stored type; values are rounded for an integer one. A type that the format lacks becomes a wider one
             (:func:`stored_type`).
 
@@ -169,8 +190,8 @@ def write_image(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike =
         The path.
 
     Raises:
-        OutputError: wrong suffix, a type or values that the format cannot hold, a volume without orientation in a
-            format that must state one, or the file cannot be written; an old file is intact.
+        OutputError: wrong suffix, a type or values that the format cannot hold, several planes in a picture, a volume
+            without orientation in a format that must state one, or the file cannot be written; an old file is intact.
     """
     target = Path(path)
     check_writable(target, volume)
@@ -180,6 +201,8 @@ def write_image(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike =
         return write_volume(volume, target, kept)
     if suffix == ".mgz":
         write_mgh(volume, target, kept)
+    elif suffix == ".png":
+        write_picture(volume, target, kept)
     else:
         write_itk(volume, target, "nrrd" if suffix == ".nrrd" else "metaimage", kept)
     return target
@@ -193,11 +216,16 @@ def check_writable(path: str | os.PathLike[str], volume: Volume | None = None) -
         volume: whose orientation it is to state, where that is known already.
 
     Raises:
-        OutputError: wrong suffix, or a volume without orientation in a format that must state one.
+        OutputError: wrong suffix, several planes in a picture, or a volume without orientation in a format that must
+            state one.
     """
     suffix = _suffix(Path(path))
     if suffix is None:
         raise not_writable(path)
+    if suffix == ".png":
+        if volume is not None:
+            check_one_plane(volume, Path(path))
+        return
     if volume is not None and not volume.placed and suffix not in WRITTEN:
         raise OutputError(
             f"cannot write {path}: {volume.path or 'the volume'} does not say what is left, and a {suffix} file would",
@@ -215,6 +243,8 @@ def not_writable(path: str | os.PathLike[str], folder: bool = False) -> OutputEr
         folder: a folder could have been given.
     """
     allowed = f"{', '.join(WRITABLE)}, or a folder" if folder else f"{', '.join(WRITABLE[:-1])} or {WRITABLE[-1]}"
+    if is_picture_name(path):
+        return OutputError(f"cannot write {path}: JPEG loses values, so it is read but not written", allowed=allowed)
     return OutputError(f"cannot write {path}: not a NIfTI name, nor one of another format written", allowed=allowed)
 
 
@@ -233,6 +263,8 @@ def stored_type(volume: Volume, path: str | os.PathLike[str], dtype: DTypeLike) 
         OutputError: values that no integer of the format holds.
     """
     wanted, suffix = np.dtype(dtype), _suffix(Path(path))
+    if suffix == ".png":
+        return picture_type(volume, Path(path), wanted)
     if suffix in WRITTEN or suffix is None or wanted.kind not in "iuf":
         return wanted
     wanted = wanted.newbyteorder("=")
@@ -255,33 +287,3 @@ def _suffix(path: Path) -> str | None:
     return next(
         (suffix for suffix in sorted(WRITABLE, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
     )
-
-
-def _refuse_others(source: Path, kind: str) -> None:
-    if kind == "analyze":
-        raise DataError(
-            f"{source} is an Analyze 7.5 file, which does not say what is left and what is right",
-            allowed=READABLE,
-            remedy="convert it to NIfTI with the program that made it",
-        )
-    if kind in ("dicom", "zip"):
-        raise DataError(
-            f"{source} is a {kind.upper() if kind == 'dicom' else 'zip'} file, not a volume",
-            allowed=READABLE,
-            remedy="read it as a DICOM series: give `mdcsrn predict` the file, its folder or its zip",
-        )
-    if kind == "unknown":
-        start = read_start(source)
-        if len(start) < MIN_HEADER_BYTES:
-            raise DataError(
-                f"{source} is truncated or not {'a NIfTI' if is_nifti_name(source) else 'an image'} file",
-                got=f"{len(start)} bytes",
-                allowed=READABLE,
-                remedy="copy or export it again",
-            )
-        raise DataError(
-            f"{source} is in no format that is read here (wrong magic)",
-            got=f"first bytes {start[:8]!r}",
-            allowed=READABLE,
-            remedy="convert it to NIfTI, for example with dcm2niix",
-        )

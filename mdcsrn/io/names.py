@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 WRITTEN = (".nii", ".nii.gz")  # of NIfTI results; BIDS allows no others
-WRITABLE = (*WRITTEN, ".mgz", ".nrrd", ".mha")
+WRITABLE = (*WRITTEN, ".mgz", ".nrrd", ".mha", ".png")
 NIFTI = (*WRITTEN, ".nii.zst", ".nii.bz2")
 # Longest first. Of a pair, the file that is listed; its partner goes with it.
 SUFFIXES = (
     ".nii.zst", ".nii.bz2", ".nii.gz", ".img.gz", ".hdr.gz", ".mgh.gz",
-    ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr",
+    ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".jpeg", ".png", ".jpg",
 )  # fmt: skip
+PICTURES = (".png", ".jpeg", ".jpg")
 
 DICOM_NAMES = (".dcm", ".ima", ".dicom")
 
@@ -46,6 +48,17 @@ def is_standard_name(path: str | os.PathLike[str]) -> bool:
 def is_writable_name(path: str | os.PathLike[str]) -> bool:
     """True for a name that ends as one of the formats that are written does (any case) and is not hidden."""
     return _ends(path, WRITABLE)
+
+
+def is_picture_name(path: str | os.PathLike[str]) -> bool:
+    """True for a name that ends in .png, .jpeg or .jpg (any case) and is not hidden."""
+    return _ends(path, PICTURES)
+
+
+def without_pictures_beside_volumes(files: Sequence[Path]) -> list[Path]:
+    """The files; where some are volumes, without the pictures: those are previews of volumes, no scans."""
+    volumes = [file for file in files if not is_picture_name(file)]
+    return volumes or list(files)
 
 
 def image_stem(path: str | os.PathLike[str]) -> str:

@@ -21,7 +21,8 @@ class Scan:
         volume: voxels and affine, millimetres, RAS+ world as in NIfTI.
         name: stem for the names of results; no patient data.
         source: file, folder or zip that was given.
-        kind: ``nifti``, ``nifti-pair`` (.hdr and .img), ``mgz``, ``nrrd``, ``metaimage`` or ``dicom``.
+        kind: ``nifti``, ``nifti-pair`` (.hdr and .img), ``mgz``, ``nrrd``, ``metaimage``, ``png``, ``jpeg`` or
+            ``dicom``.
         facts: what is known of the acquisition.
         files: the files that hold the voxels (and header); of DICOM in a zip, the zip.
         sha256: of the file; of several, of their hexadecimal hashes in order (of a DICOM series: in slice order).

@@ -24,7 +24,7 @@ from mdcsrn.io.formats import (
     read_image_header,
 )
 from mdcsrn.io.image_type import REFUSED
-from mdcsrn.io.names import DICOM_NAMES
+from mdcsrn.io.names import DICOM_NAMES, is_picture_name, without_pictures_beside_volumes
 from mdcsrn.io.nonfinite import NonFinite
 from mdcsrn.io.scan import Scan
 from mdcsrn.io.sidecar import scan_facts
@@ -81,7 +81,7 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
     In a folder, DICOM is found by content, whatever a file's name; of the others, an image is one by the ending of its
     name. Links are followed, hidden files left out. Two files that would give the same result (``a.nii`` and
     ``a.nii.gz``) become one case with an error. A volume with a record of this software beside it, and the maps named
-    there, are results of an earlier run and left out.
+    there, are results of an earlier run and left out. Pictures beside volumes or series are previews and left out.
 
     Args:
         path: image file, DICOM file, zip of DICOM files, or folder (searched to its leaves).
@@ -101,9 +101,10 @@ def find_sources(path: str | os.PathLike[str]) -> Sources:
     images = [file for file in found.images if file not in disguised]
     results = earlier_results(images)
     cases = [Case(place.relative_to(source).as_posix(), "folder", place, error=error) for place, error in found.refused]
-    cases += _image_cases([file for file in images if file not in results], source)
-    cases += _dicom_cases([*found.others, *disguised], source)
-    cases += _unfetched_cases(found.others, source, cases)
+    series = _dicom_cases([*found.others, *disguised], source)
+    series += _unfetched_cases(found.others, source, series)
+    scans = without_pictures_beside_volumes([file for file in images if file not in results])
+    cases += _image_cases([file for file in scans if not (series and is_picture_name(file))], source) + series
     skipped = tuple(file for file in images if file in results)
     if not cases:
         only = f"only results of earlier runs ({len(skipped)})" if skipped else "no scan"

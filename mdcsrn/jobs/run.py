@@ -46,7 +46,7 @@ def is_already_done(job: Job, options: Options, model: Model) -> bool:
 
 def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     """What would be done to a case, without doing it; a strict run refuses here too."""
-    from mdcsrn.inference.planning.prepare import prepare
+    from mdcsrn.inference.planning.prepare import check_picture, prepare
     from mdcsrn.inference.planning.suggest import suggest
     from mdcsrn.inference.running.estimate import estimate
     from mdcsrn.jobs.write import stored_dtype
@@ -54,6 +54,7 @@ def plan_case(job: Job, options: Options, model: Model) -> Outcome:
     from mdcsrn.record.sidecar import plain
 
     scan = _load(job)
+    check_picture(scan.source, scan.kind, model)
     stored_dtype(scan.volume, options.dtype, job.output)
     prepared: Prepared = prepare(scan.volume, options.task(), facts=scan.facts, model=model)
     if options.strict:
@@ -92,6 +93,7 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
     Raises:
         MdcsrnError: the case cannot be done; nothing of it is left.
     """
+    from mdcsrn.inference.planning.prepare import check_picture
     from mdcsrn.inference.planning.suggest import suggest
     from mdcsrn.io.formats import read_image
     from mdcsrn.jobs.byproducts import failure
@@ -99,6 +101,7 @@ def run_case(job: Job, options: Options, model: Model, progress: Progress | None
 
     start = time.perf_counter()
     scan = _load(job)
+    check_picture(scan.source, scan.kind, model)
     seconds = time.perf_counter() - start
     labels = None if job.mask is None else read_image(job.mask, allow_constant=True)
     stored_dtype(scan.volume, options.dtype, job.output)  # what the format cannot hold is refused before any work

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mdcsrn.lazy import attributes
 from mdcsrn.metrics.band import band_error
+from mdcsrn.metrics.fastmri import fastmri_metrics
 from mdcsrn.metrics.frequency import hfen, power_error, power_ratio
 from mdcsrn.metrics.legacy import legacy_metrics
 from mdcsrn.metrics.pixelwise import nrmse, psnr
@@ -28,6 +29,7 @@ __all__ = [
     "SSIMWindow",
     "band_error",
     "data_range",
+    "fastmri_metrics",
     "head_mask",
     "hfen",
     "legacy_metrics",

@@ -115,7 +115,8 @@ def test_bad_settings_and_outputs(scan: Path, tmp_path: Path) -> None:
     cases = [
         (("-o", tmp_path / "file" / "lr.nii.gz", "--spec", "iso_2"), 7, "cannot write"),
         (("-o", "/dev/full/lr.nii.gz", "--spec", "iso_2"), 7, "cannot write"),
-        (("-o", tmp_path / "lr.png", "--spec", "iso_2"), 7, "not a NIfTI name"),
+        (("-o", tmp_path / "lr.gif", "--spec", "iso_2"), 7, "not a NIfTI name"),
+        (("-o", tmp_path / "lr.png", "--spec", "iso_2"), 7, "a PNG holds one plane"),
         (("-o", scan, "--spec", "iso_2"), 7, "is the input"),
         (("-o", tmp_path / "lr.nii", "--spec", "absent"), 4, "preset named absent"),
         (("-o", tmp_path / "lr.nii", "--spec", wrong), 4, "reduction"),

@@ -129,7 +129,7 @@ def test_what_a_format_cannot_hold_is_refused_before_work(
         ("nowhere", "x.nrrd", (), "does not say what is left"),
         ("scan", "x.hdr", (), "not a NIfTI name"),
         ("scan", "x.mgh", (), "not a NIfTI name"),
-        ("scan", "x.nhdr", (), ".nii, .nii.gz, .mgz, .nrrd, .mha, or a folder"),
+        ("scan", "x.nhdr", (), ".nii, .nii.gz, .mgz, .nrrd, .mha, .png, or a folder"),
     ]
     for name, output, words, text in cases:
         done = mdcsrn("predict", tmp_path / f"{name}.nii.gz", "-o", tmp_path / "out" / output, *words)

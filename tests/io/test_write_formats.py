@@ -123,7 +123,7 @@ def test_a_type_that_the_format_lacks_becomes_a_wider_one(
 @pytest.mark.parametrize(
     ("name", "dtype", "peak", "words"),
     [
-        ("x.txt", "f4", 100, r"not a NIfTI name.*\.nii, \.nii\.gz, \.mgz, \.nrrd or \.mha"),
+        ("x.txt", "f4", 100, r"not a NIfTI name.*\.nii, \.nii\.gz, \.mgz, \.nrrd, \.mha or \.png"),
         ("x.hdr", "f4", 100, "not a NIfTI name"),
         ("x.nhdr", "f4", 100, "not a NIfTI name"),
         ("x.mgz", "u8", 2.0**40, r"no uint64.*2147483647.*float32"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.inference.planning.task import Task, make_plan
 from mdcsrn.inference.planning.trained_range import outside
 from mdcsrn.io.acquisition import ScanFacts
+from mdcsrn.io.pictures import PICTURE_KINDS
 from mdcsrn.io.volume import Volume
 from mdcsrn.kspace.intensity import intensity_scale
 from mdcsrn.networks.traits import traits_of
@@ -117,3 +119,28 @@ def check_region(region: str) -> None:
     """Raise ConfigError for a region that is none of :data:`REGIONS`."""
     if region not in REGIONS:
         raise ConfigError("unknown region", got=region, allowed=", ".join(REGIONS))
+
+
+def takes_pictures(model: Model) -> bool:
+    """True where a network works plane by plane: no voxel of a neighbouring plane has a say in its result."""
+    return traits_of(model.network).margin[0] == 0
+
+
+def check_picture(source: Path, kind: str, model: Model) -> None:
+    """Refuse a picture for a network that reads neighbouring planes.
+
+    Args:
+        source: the file, for the error.
+        kind: of the scan, see :class:`mdcsrn.io.scan.Scan`.
+        model: the weights; read for a picture alone.
+
+    Raises:
+        DataError: see above.
+    """
+    if kind not in PICTURE_KINDS or takes_pictures(model):
+        return
+    raise DataError(
+        f"{source} is a picture of one plane, and the network {type(model.network).__name__} is 3D",
+        got=f"a {kind.upper()} file", allowed="a volume: NIfTI, DICOM, ...",
+        remedy="give the whole scan, or take a bundle for pictures (`mdcsrn bundle list`)",
+    )  # fmt: skip
