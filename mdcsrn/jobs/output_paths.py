@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.sources import Case
 
-ENDING = "_sr.nii.gz"
+ENDING, PICTURE_ENDING = "_sr.nii.gz", "_sr.png"
 
 
 def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: Options) -> tuple[list[Job], bool]:
     """Give each case its places.
 
-    A file, or a DICOM series, has its result beside it (``NAME_sr.nii.gz``), or in the file or folder `output`. A
-    folder of files, and several series, need a folder `output`; sub-folders are kept below it. ``--report`` names its
-    place in the same way.
+    A file, or a DICOM series, has its result beside it (``NAME_sr.nii.gz``, of a picture ``NAME_sr.png``), or in the
+    file or folder `output`. A folder of files, and several series, need a folder `output`; sub-folders are kept below
+    it. ``--report`` names its place in the same way.
 
     Args:
         source: what the user gave.
@@ -91,10 +91,13 @@ def _labels(cases: Sequence[Case], options: Options) -> dict[str, SeriesLabel]:
 
 
 def _target(source: Path, case: Case, output: Path | None, file: bool) -> Path:
+    from mdcsrn.io.pictures import PICTURE_KINDS
+
+    ending = PICTURE_ENDING if case.kind in PICTURE_KINDS else ENDING
     if output is None:
         # A series' folder or zip: beside it, not among its slices.
-        return source.resolve().parent / (case.name.split("/")[-1] + ENDING)
-    return Path(output) if file else Path(output) / (case.name + ENDING)
+        return source.resolve().parent / (case.name.split("/")[-1] + ending)
+    return Path(output) if file else Path(output) / (case.name + ending)
 
 
 def _series_place(case: Case, cases: Sequence[Case], dicom_out: Path | None, several: bool) -> Path | None:

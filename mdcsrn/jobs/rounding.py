@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdcsrn.io.pictures import clipped_pixels
 from mdcsrn.notices import Notice
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ def certify_stored(prediction: Prediction, source: Volume, array: NDArray[np.flo
 
     measured = prediction.plan.measured(torch.from_numpy(source.array))
     return measurement.certify(torch.from_numpy(array), measured).to_dict()
+
+
+def clipping_notices(volume: Volume, dtype: np.dtype) -> list[Notice]:
+    """A warning where a picture's type cannot hold a value that was computed."""
+    count = clipped_pixels(volume, dtype)
+    if not count:
+        return []
+    text = f"{count} of {volume.array.size} pixels lie outside {dtype} and are stored as its limits"
+    return [Notice("clipped-pixels", f"{text}: -o NAME.nii.gz keeps every value")]
 
 
 def rounding_notices(certificate: dict[str, Any] | None, dtype: np.dtype, where: str = "") -> list[Notice]:

@@ -14,10 +14,11 @@ import mdcsrn
 from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io.formats import check_writable, stored_type, write_image
+from mdcsrn.io.names import is_picture_name
 from mdcsrn.jobs.byproducts import Failures, attempt, earlier_files
 from mdcsrn.jobs.job import Job
 from mdcsrn.jobs.options import Options
-from mdcsrn.jobs.rounding import certify_stored, rounding_notices
+from mdcsrn.jobs.rounding import certify_stored, clipping_notices, rounding_notices
 from mdcsrn.jobs.series import make_series
 from mdcsrn.jobs.series_folder import SERIES, announce, check_series_place, replace_series, settle
 from mdcsrn.jobs.staging import Staging, exclusive, staging
@@ -119,8 +120,11 @@ def write_result(
             others[f"{role}_sidecar"] = Written(path, sha256(made.volumes.path(path.name)))
 
     dtype = stored_dtype(scan.volume, options.dtype, job.output)
-    stored, certificate = as_stored(prediction, scan.volume, dtype)
+    picture = is_picture_name(job.output)
+    stored, certificate = as_stored(prediction, scan.volume, dtype, clip=picture)
     notices = rounding_notices(certificate, dtype)
+    if picture:
+        notices += clipping_notices(prediction.volume, dtype)
     if options.strict:
         refuse(notices)
     output = put(stored, job.output, dtype)
@@ -196,8 +200,16 @@ def label_dtype(labels: Volume, place: Path) -> np.dtype:
     return stored_type(labels, place, labels.dtype.newbyteorder("=") if whole else np.float32)
 
 
-def as_stored(prediction: Prediction, source: Volume, dtype: np.dtype) -> tuple[Volume, dict[str, Any] | None]:
+def as_stored(
+    prediction: Prediction, source: Volume, dtype: np.dtype, clip: bool = False
+) -> tuple[Volume, dict[str, Any] | None]:
     """The volume as the file will give it back, and the certificate of just that.
+
+    Args:
+        prediction: what was computed.
+        source: the scan.
+        dtype: of the file.
+        clip: bring values to the limits of an integer type: a picture has no other.
 
     Raises:
         OutputError: the integer type cannot hold a value.
@@ -206,7 +218,10 @@ def as_stored(prediction: Prediction, source: Volume, dtype: np.dtype) -> tuple[
     if dtype.kind == "f":
         return prediction.volume, None if certificate is None else certificate.to_dict()
     rounded = np.rint(prediction.volume.array)
-    limits, low, high = np.iinfo(dtype), float(rounded.min()), float(rounded.max())
+    limits = np.iinfo(dtype)
+    if clip:
+        rounded = np.clip(rounded, limits.min, limits.max)
+    low, high = float(rounded.min()), float(rounded.max())
     if low < limits.min or high > limits.max:
         raise OutputError(
             f"the result does not fit the source's type {dtype}", got=f"{low:g} to {high:g}",
