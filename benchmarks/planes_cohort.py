@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 from cohort import make_datalist
+
 from mdcsrn.data.datalist import write_datalist
 from mdcsrn.data.scan_report import inspect_image
 from mdcsrn.data.split import read_subjects_table
