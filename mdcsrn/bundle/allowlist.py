@@ -83,7 +83,7 @@ _OTHERS = {
     "mdcsrn.losses": "CrossEntropyAdversary WassersteinAdversary",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
     "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
-    "SRGANDiscriminator SRGANGenerator WDSR load_generator load_weights",
+    "SRGANDiscriminator SRGANGenerator SRResDNet WDSR load_generator load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd KSpaceLowPassd RandKSpaceLowPassd RandResolutiond "
     "RandThickSlicesd ScaleByPercentiled UndoScaled",
 }
