@@ -130,7 +130,8 @@ class NoiseLayers(nn.Module):
 
 def _start(conv: nn.Conv2d) -> nn.Conv2d:
     """Normal weights of the authors' deviation, sqrt(2 / (9 x 64))."""
-    nn.init.normal_(conv.weight, std=math.sqrt(2 / (9 * 64)))
+    if not conv.weight.is_meta:  # drawing on meta tensors imports the compiler
+        nn.init.normal_(conv.weight, std=math.sqrt(2 / (9 * 64)))
     return conv
 
 
@@ -211,9 +212,9 @@ class SRResDNet(nn.Module):
     def bytes_per_voxel(self) -> float:
         """Peak memory of a float32 forward without gradients, per voxel of the input.
 
-        On the result's grid a block's input and three sides of its layers are alive.
+        On the result's grid a block's input, three sides of its layers and their mirrored borders are alive.
         """
-        return 4.0 * self.scale**2 * (4 * self.width + 8 * self.channels)
+        return 4.0 * self.scale**2 * (6 * self.width + 8 * self.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve acquired planes of at least 2 samples to a side: (N, C, D, H, W) -> (N, C, D, r H, r W)."""

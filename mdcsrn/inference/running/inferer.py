@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.running.tiled import run_tiles, tiles_of
-from mdcsrn.kspace import grid_affine
+from mdcsrn.kspace import align_samples, grid_affine
 from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
 
 GIB = 1 << 30
@@ -72,6 +72,7 @@ class ExactTiledInferer(Inferer):
         shape = plain.shape[-3:]
         tiles = tiles_of(shape, margin, multiple, None if self.core else self._max_voxels(plain, network), self.core)
         bar = tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True)
+        plain = align_samples(plain, scale)
         result = run_tiles(plain, lambda tile: self._run(tile, network, args, kwargs), bar, scale)
         if not isinstance(inputs, MetaTensor):
             return result
