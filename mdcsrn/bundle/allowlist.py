@@ -85,7 +85,7 @@ _OTHERS = {
     "feature_loss",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
     "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
-    "SRGANDiscriminator SRGANGenerator WDSR load_generator load_network load_weights",
+    "SRGANDiscriminator SRGANGenerator SRResDNet WDSR load_generator load_network load_weights",
     "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd "
     "RandKSpaceLowPassd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled ZeroFilld",
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -24,6 +25,7 @@ from mdcsrn.kspace.intensity import METRIC_HEAD_FRACTION, intensity_scale
 
 # One branch of the random tree for each kind of draw, so that adding one kind never shifts another.
 _VOLUME, _DEGRADATION, _SHUFFLE, _PATCH, _COEFFICIENT = range(5)
+WHOLE_VOXEL_ERROR = 1e-3
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
@@ -45,7 +47,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         repeats: how often each volume is drawn in a pass through the list, so that a scanner with few volumes weighs
             as much as one with many; None: once each.
         scale: voxels of ``label`` for each voxel of ``image``, per axis (D, H, W): what a network that reads the
-            acquired matrix refines by. A corner of the one is the corner of the other divided by it.
+            acquired matrix refines by. A corner of the one is the corner of the other divided by it; of a pair whose
+            affines put voxel 0 of the image elsewhere (odd sizes), the label is cut to begin there.
     """
 
     def __init__(  # noqa: PLR0913 - a target of configurations
@@ -144,6 +147,13 @@ class PatchDataset(Dataset[dict[str, Any]]):
                 allowed=f"label = image x {self.scale}",
                 remedy="let the degradation write the grid that the network reads (grid: reference or acquired)",
             )
+        result["image"], result["label"] = _aligned(result["image"], result["label"], self.scale)
+        label = convert_to_tensor(result["label"], track_meta=False)[0]
+        if any(size < edge for size, edge in zip(label.shape, self.patch_size, strict=True)):
+            raise DataError(
+                f"{name} is smaller than a patch, its two grids aligned",
+                got=tuple(label.shape), allowed=f">= {self.patch_size} per axis",
+            )  # fmt: skip
         result["mask"] = label > METRIC_HEAD_FRACTION * intensity_scale(label)  # holes of the head stay
         self._draws[draw] = result
         while len(self._draws) > (self.volumes_per_group + 1) * self.streams:
@@ -181,6 +191,23 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _random(self, *path: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.seed, *path]))
+
+
+def _aligned(image: Tensor, label: Tensor, scale: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Cut a pair so that voxel j of the image lies at index scale x j of the label, where the affines say otherwise.
+
+    A k-space crop to an odd size puts voxel 0 at scale // 2: the label then begins there, and the image's last voxel,
+    which the label no longer holds, is left out. Offsets that are no whole voxel of the label stay.
+    """
+    if not isinstance(image, MetaTensor) or not isinstance(label, MetaTensor):
+        return image, label
+    offset = torch.linalg.solve(label.affine.double(), image.affine.double())[:3, 3]
+    for axis, (r, first) in enumerate(zip(scale, offset.tolist(), strict=True), start=1):
+        start = round(first)
+        if 0 < start < r and abs(first - start) < WHOLE_VOXEL_ERROR:
+            image = image.narrow(axis, 0, image.shape[axis] - 1)
+            label = label.narrow(axis, start, r * image.shape[axis])
+    return image, label
 
 
 def _grids(patch_size: int | Sequence[int], scale: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

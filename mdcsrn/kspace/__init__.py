@@ -3,7 +3,16 @@
 from mdcsrn.kspace.band import AxisBand, detect_band, power_spectrum
 from mdcsrn.kspace.consistency import DegradationOperator, certify, project
 from mdcsrn.kspace.degradation import DegradationSpec, degrade, load_spec
-from mdcsrn.kspace.fourier import decimate, fft, frequencies, grid_affine, ifft, resample_grid, resample_grid_adjoint
+from mdcsrn.kspace.fourier import (
+    align_samples,
+    decimate,
+    fft,
+    frequencies,
+    grid_affine,
+    ifft,
+    resample_grid,
+    resample_grid_adjoint,
+)
 from mdcsrn.kspace.lowpass import acquired_shape, low_pass, passband, window
 from mdcsrn.kspace.measurement import SLICE_PROFILES, AxisMeasurement, Measurement, MeasurementCertificate
 from mdcsrn.kspace.operator import Certificate, LinearOperator
@@ -22,6 +31,7 @@ __all__ = [
     "Window",
     "WindowParameter",
     "acquired_shape",
+    "align_samples",
     "certify",
     "decimate",
     "degrade",

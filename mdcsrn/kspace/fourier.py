@@ -119,6 +119,33 @@ def decimate(volume: Tensor, factor: Sequence[int]) -> Tensor:
     return resample_grid(volume, new)
 
 
+def align_samples(volume: Tensor, factor: Sequence[int]) -> Tensor:
+    """Move the samples of an acquired volume to index r j of the result, as :func:`decimate` places them.
+
+    On an axis of odd size a k-space crop has sample j at r j + r // 2 (:func:`resample_grid`): it is moved by r // 2 of
+    the result's samples, exactly, since an odd axis has no Nyquist sample. Axes of even size stay as they are.
+
+    Args:
+        volume: acquired, real or complex, shape (..., D, H, W).
+        factor: r of each axis, whole numbers >= 1.
+
+    Returns:
+        Same shape and dtype; the volume itself where nothing moves.
+
+    >>> fine = torch.cos(2 * torch.pi * torch.arange(10) / 10).expand(1, 1, 10)
+    >>> acquired = resample_grid(fine, (1, 1, 5))
+    >>> torch.allclose(align_samples(acquired, (1, 1, 2)), fine[..., ::2], atol=1e-6)
+    True
+    """
+    for axis, r in enumerate(factor):
+        shape = list(volume.shape[-3:])
+        if shape[axis] % 2 and r > 1:
+            shape[axis] *= r
+            alone = [r if other == axis else 1 for other in range(3)]
+            volume = decimate(resample_grid(volume, shape), alone)
+    return volume
+
+
 def resample_grid_adjoint(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Adjoint of :func:`resample_grid` for an operator that took `shape` to this volume's grid.
 

@@ -11,6 +11,7 @@ from mdcsrn.networks.restore import publish_weights, warm_start
 from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
 from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
 from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
+from mdcsrn.networks.srresdnet import SRResDNet
 from mdcsrn.networks.traits import Restorer, Traits, traits_of
 from mdcsrn.networks.wdsr import WDSR
 from mdcsrn.networks.weight_norm import fold_weight_norm
@@ -31,6 +32,7 @@ __all__ = [
     "Restorer",
     "SRGANDiscriminator",
     "SRGANGenerator",
+    "SRResDNet",
     "Traits",
     "architecture",
     "build_network",

@@ -14,6 +14,7 @@ from mdcsrn.networks.mdcsrn import MDCSRN
 from mdcsrn.networks.srgan import SRGANDiscriminator, SRGANGenerator
 from mdcsrn.networks.srrescycgan import CycleGeneratorHR, CycleGeneratorLR
 from mdcsrn.networks.srrescycgan_critics import CycleDiscriminatorHR, CycleDiscriminatorLR
+from mdcsrn.networks.srresdnet import SRResDNet
 from mdcsrn.networks.wdsr import WDSR
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -29,6 +30,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
         CycleGeneratorLR,
         CycleDiscriminatorHR,
         CycleDiscriminatorLR,
+        SRResDNet,
     )
 }
 

@@ -53,6 +53,10 @@ class CubicUpsample(nn.Module):
             return x
         return self.last_axis(self.last_axis(x).transpose(-1, -2)).transpose(-1, -2)
 
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"scale={self.scale}"
+
     def last_axis(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., r W)."""
         first, last = x[..., :1], x[..., -1:]
@@ -62,6 +66,19 @@ class CubicUpsample(nn.Module):
         for w in self.weights:
             phases.append(w[0] * taps[0] + w[1] * taps[1] + w[2] * taps[2] + w[3] * taps[3])
         return torch.stack(phases, dim=-1).flatten(-2)
+
+
+class LinearUpsample(CubicUpsample):
+    """Refine the last two axes by linear interpolation, on the same grid: weights 1 - p / r and p / r.
+
+    >>> import torch
+    >>> LinearUpsample(2)(torch.tensor([[0.0, 1.0, 4.0]]))[0].tolist()
+    [0.0, 0.5, 1.0, 2.5, 4.0, 4.0]
+    """
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(scale)
+        self.weights = [[0.0, 1 - p / scale, p / scale, 0.0] for p in range(1, scale)]
 
 
 def phase_weights(scale: int) -> list[list[float]]:

@@ -16,12 +16,13 @@ from torch.nn.utils import parametrizations
 Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d
 
 
-def start_filters(conv: Convolution, length: float, weight_norm: bool) -> nn.Module:
+def start_filters(conv: Convolution, length: float | None, weight_norm: bool) -> nn.Module:
     """Give each filter of a convolution a norm, zero its bias, and normalise its weights if asked.
 
     Args:
         conv: initialised; changed in place.
-        length: norm g of each filter, >= 0. Of 0 the direction is kept where there is weight normalisation.
+        length: norm g of each filter, >= 0; None: as it is. Of 0 the direction is kept where there is weight
+            normalisation.
         weight_norm: learn length and direction apart.
 
     Returns:
@@ -32,8 +33,9 @@ def start_filters(conv: Convolution, length: float, weight_norm: bool) -> nn.Mod
             conv.bias.zero_()
         if weight_norm:
             conv = parametrizations.weight_norm(conv)
-            conv.get_parameter("parametrizations.weight.original0").fill_(length)
-        else:
+            if length is not None:
+                conv.get_parameter("parametrizations.weight.original0").fill_(length)
+        elif length is not None:
             norm = conv.weight.flatten(1).norm(dim=1)
             conv.weight.mul_((length / norm).view(-1, *[1] * (conv.weight.ndim - 1)))
     return conv

@@ -10,13 +10,14 @@ from torch import nn
 
 from mdcsrn.bundle.export import compare
 from mdcsrn.bundle.export_formats import FORMS, form
-from mdcsrn.networks import EDSR, WDSR, CycleGeneratorHR, SRGANGenerator, fold_weight_norm
+from mdcsrn.networks import EDSR, WDSR, CycleGeneratorHR, SRGANGenerator, SRResDNet, fold_weight_norm
 
 SHAPES = ((5, 12, 17), (4, 9, 8))
 NETWORKS = {
     "edsr": lambda: EDSR(2, width=4, blocks=1),
     "edsr of three dimensions": lambda: EDSR(dims=3, width=4, blocks=1),
     "cycle": lambda: CycleGeneratorHR(4, width=4, blocks=1),
+    "srresdnet": lambda: SRResDNet(4, width=4, blocks=1),
     "srgan": lambda: SRGANGenerator(3, width=4, blocks=1),
     "wdsr": lambda: WDSR(3, width=4, expansion=2, blocks=1),
 }

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch import Tensor
 
 from mdcsrn.data.patches import PatchDataset
 from mdcsrn.errors import ConfigError, DataError
 from mdcsrn.kspace import DegradationSpec, degrade
-from mdcsrn.transforms import RandKSpaceLowPassd, ScaleByPercentiled
+from mdcsrn.transforms import KSpaceLowPassd, RandKSpaceLowPassd, ScaleByPercentiled
 
 P = 12
 
@@ -191,3 +192,26 @@ def test_grids_that_do_not_fit_are_named(files: list[Path], volumes: Callable) -
     ):
         with pytest.raises(ConfigError):
             PatchDataset(volumes(files[:1]), Shrink((1, 1, 1)), **options)
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((4, 36, 44), 2), ((4, 42, 46), 2), ((4, 45, 51), 3), ((4, 52, 60), 4)])
+def test_an_acquired_voxel_is_at_its_place_in_the_label(shape: tuple[int, int, int], scale: int) -> None:
+    """Whatever the parity of the acquired matrix: of a smooth volume, image voxel j is label voxel `scale` j."""
+    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    smooth = degrade(noise, DegradationSpec((1, 1.5 * scale, 1.5 * scale))) + 2
+    low_pass = KSpaceLowPassd("image", {"reduction": [1, scale, scale], "grid": "acquired"})
+    volumes = [{"image": MetaTensor(smooth, affine=torch.diag(torch.tensor([2.0, 0.5, 0.7, 1.0])))}]
+    size = (2, 8 * scale, 6 * scale)
+    data = PatchDataset(volumes, low_pass, None, size, 2, 4, 1, seed=3, foreground=0.0, scale=(1, scale, scale))
+    for n in range(12):
+        sample = data[n]
+        assert sample["image"].shape == (1, 2, 8, 6)
+        torch.testing.assert_close(sample["image"], sample["label"][..., ::scale, ::scale], atol=1e-4, rtol=0)
+
+
+def test_a_patch_as_large_as_a_volume_of_odd_matrix() -> None:
+    volume = MetaTensor(torch.rand(1, 2, 14, 14, generator=torch.Generator().manual_seed(0)))
+    low_pass = KSpaceLowPassd("image", {"reduction": [1, 2, 2], "grid": "acquired"})
+    data = PatchDataset([{"image": volume}], low_pass, None, (2, 14, 14), 1, 1, 1, scale=(1, 2, 2))
+    with pytest.raises(DataError, match="its two grids aligned"):
+        data[0]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.kspace import (
     DegradationSpec,
+    align_samples,
     decimate,
     fft,
     frequencies,
@@ -197,3 +198,11 @@ def test_decimation_by_a_number_that_does_not_divide():
     for factor in ((1, 1, 4), (1, 0, 1), (1, 2)):
         with pytest.raises(GeometryError, match="divisors"):
             decimate(random((2, 4, 6)), factor)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_aligned_samples_are_those_of_a_decimation(r, s, m, q):
+    fine = low_pass(random((2, r * m, s * q)), DegradationSpec((1, r, s)))
+    acquired = resample_grid(fine, (2, m, q))
+    torch.testing.assert_close(align_samples(acquired, (1, r, s)), decimate(fine, (1, r, s)))

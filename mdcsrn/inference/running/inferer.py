@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference.running.tiled import run_tiles, tiles_of
 from mdcsrn.inference.running.tiled_runner import input_of
-from mdcsrn.kspace.fourier import refined_affine
+from mdcsrn.kspace import align_samples, grid_affine
 from mdcsrn.networks.precision import autocast, check_precision, resolve_precision
 
 GIB = 1 << 30
@@ -31,7 +31,7 @@ class ExactTiledInferer(Inferer):
             :func:`mdcsrn.networks.precision.resolve_precision`.
         progress: show a progress bar.
         zero_filled: the volumes are zero-filled on the result's grid; a network that reads the acquired matrix gets
-            of them every r-th sample. False: they are what the network reads.
+            of them every r-th sample. False: they are acquired, on the grid of :func:`mdcsrn.kspace.resample_grid`.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class ExactTiledInferer(Inferer):
         scale = (1, 1, 1) if traits is None else traits.scale
         margin = self._property(network, "margin", self.margin or getattr(traits, "margin", None))
         multiple = getattr(network if traits is None else traits, "multiple", (1, 1, 1))
-        if self.zero_filled and traits is not None:
-            plain = input_of(plain, traits)
+        if traits is not None:
+            plain = input_of(plain, traits) if self.zero_filled else align_samples(plain, scale)
         shape = plain.shape[-3:]
         tiles = tiles_of(shape, margin, multiple, None if self.core else self._max_voxels(plain, network), self.core)
         bar = tqdm(tiles, desc="super-resolution", unit="tile", disable=None if self.progress else True)
@@ -83,7 +83,7 @@ class ExactTiledInferer(Inferer):
             return result
         whole = MetaTensor(result, meta=inputs.meta)
         if result.shape[-3:] != inputs.shape[-3:]:
-            whole.affine = refined_affine(inputs.affine, scale)
+            whole.affine = grid_affine(inputs.affine, tuple(shape), tuple(result.shape[-3:])).to(inputs.affine)
         return whole
 
     def _run(self, tile: Tensor, network: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:

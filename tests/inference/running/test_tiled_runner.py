@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from mdcsrn.errors import GeometryError
+from mdcsrn.inference import ExactTiledInferer
 from mdcsrn.inference.running.tiled_runner import TiledRunner, input_of
-from mdcsrn.kspace import DegradationSpec, low_pass
+from mdcsrn.kspace import DegradationSpec, grid_affine, low_pass, resample_grid
 from mdcsrn.networks import EDSR
 
 
@@ -32,3 +34,19 @@ def test_interpolation_agrees_with_the_zero_filled_volume(scale: int, m: int) ->
 def test_a_grid_that_the_scale_does_not_divide() -> None:
     with pytest.raises(GeometryError, match="no multiple"):
         input_of(torch.zeros(3, 9, 8), EDSR(2, width=2, blocks=1).traits)
+
+
+@pytest.mark.parametrize("m", [20, 21])
+def test_the_inferer_puts_a_result_where_its_affine_says(m: int) -> None:
+    """An acquired matrix of either parity, refined, lies on the reference it was cropped from."""
+    noise = torch.randn(1, 1, 3, 2 * m, 2 * m, generator=torch.Generator().manual_seed(m))
+    reference = low_pass(noise, DegradationSpec((1, 6, 6)))
+    affine = torch.diag(torch.tensor([2.0, 0.5, 0.7, 1.0], dtype=torch.float64))
+    acquired = resample_grid(reference, (3, m, m))
+    given = MetaTensor(acquired, affine=grid_affine(affine, (3, 2 * m, 2 * m), (3, m, m)))
+    with torch.no_grad():
+        result = ExactTiledInferer(core=(2, 8, 11))(given, EDSR(2, width=2, blocks=1).eval())
+    torch.testing.assert_close(result.affine, affine)
+    inner = (slice(None), slice(None), slice(None), slice(6, -6), slice(6, -6))
+    error = (result.as_tensor() - reference)[inner].norm() / reference[inner].norm()
+    assert float(error) < 0.1
