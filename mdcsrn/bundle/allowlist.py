@@ -83,8 +83,8 @@ _OTHERS = {
     "mdcsrn.losses": "CrossEntropyAdversary WassersteinAdversary",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
     "mdcsrn.networks": "Critic MDCSRN load_generator load_weights",
-    "mdcsrn.transforms": "CheckVolumed DataConsistencyd KSpaceLowPassd RandKSpaceLowPassd RandResolutiond "
-    "RandThickSlicesd ScaleByPercentiled UndoScaled",
+    "mdcsrn.transforms": "BicubicDownsampled CheckVolumed DataConsistencyd KSpaceLowPassd RandKSpaceLowPassd "
+    "RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled",
 }
 CALLABLES = _full(_MONAI) | _full(_OTHERS)
 # MONAI finds a bare name in its own modules first; each of these is there once.
