@@ -247,6 +247,7 @@ def fastmri(
             f"no file of {folder} can be used", got=f"the first: {failures[0]}"
         )  # fmt: skip
     rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed)
+    click.echo(f"{len(set(named.names.values()))} subjects, named by {named.how}")
     content = layout.fastmri_datalist(written, output, named, rule, how)
     write_datalist(content, output / layout.DATALIST)
     _report(content, output / layout.DATALIST, [])

@@ -16,7 +16,6 @@ from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
     from mdcsrn.evaluation import Row
-    from mdcsrn.io import Volume
     from mdcsrn.kspace import DegradationSpec
 
 _path = click.Path(path_type=Path)
@@ -131,27 +130,17 @@ def score(
 
     from mdcsrn.evaluation import compare
     from mdcsrn.io.formats import read_image
+    from mdcsrn.io.same_place import check_same_place
 
     prediction, reference = read_image(predicted), read_image(truth)
-    _check_same_place(prediction, reference, predicted, truth)
+    check_same_place(prediction, reference, predicted, truth)
     region = None
     if mask is not None:
         chosen = read_image(mask, allow_constant=True)
-        _check_same_place(chosen, reference, mask, truth)
+        check_same_place(chosen, reference, mask, truth)
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
     return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy, fastmri)
-
-
-def _check_same_place(volume: Volume, reference: Volume, path: Path, reference_path: Path) -> None:
-    """Refuse volumes whose voxels lie elsewhere; a picture states no place but its pixel size, and that roughly."""
-    from mdcsrn.io import check_same_grid
-    from mdcsrn.io.formats import image_kind
-    from mdcsrn.io.pictures import PICTURE_KINDS, same_pixels
-
-    pictures = any(image_kind(file) in PICTURE_KINDS for file in (path, reference_path))
-    if not (pictures and same_pixels(volume, reference)):
-        check_same_grid(volume, reference, path, reference_path)
 
 
 def _volumes_in(folder: Path) -> dict[str, Path]:

@@ -171,11 +171,11 @@ def _restorer(bundle: str | None, model: str | None) -> Callable[[Volume, tuple[
 
 def _on_grid(path: Path, truth: Volume, reference: Path, constant: bool = False) -> Volume:
     """Read a volume that must have the reference's grid."""
-    from mdcsrn.io import check_same_grid
     from mdcsrn.io.formats import read_image
+    from mdcsrn.io.same_place import check_same_place
 
     volume = read_image(path, allow_constant=constant)
-    check_same_grid(volume, truth, path, reference)
+    check_same_place(volume, truth, path, reference)
     return volume
 
 

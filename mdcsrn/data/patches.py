@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mdcsrn.errors import ConfigError, DataError, root_error
 from mdcsrn.kspace.intensity import METRIC_HEAD_FRACTION, intensity_scale
+from mdcsrn.transforms.check import size_remedy
 
 # One branch of the random tree for each kind of draw, so that adding one kind never shifts another.
 _VOLUME, _DEGRADATION, _SHUFFLE, _PATCH, _COEFFICIENT = range(5)
@@ -134,9 +135,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
             raise root_error(error) or error from error
         name = getattr(image, "meta", {}).get("filename_or_obj", "a volume")
         if any(size < edge for size, edge in zip(image.shape[-3:], self.patch_size, strict=True)):
+            shape = tuple(image.shape[-3:])
             raise DataError(
-                f"{name} is smaller than a patch", got=tuple(image.shape[-3:]), allowed=f">= {self.patch_size} per axis"
-            )
+                f"{name} is smaller than a patch", got=shape, allowed=f">= {self.patch_size} per axis",
+                remedy=size_remedy(shape, self.patch_size),
+            )  # fmt: skip
         result = self._apply(self.degrade, {"image": image, "label": image}, _DEGRADATION, draw)
         label = convert_to_tensor(result["label"], track_meta=False)[0]
         given = tuple(result["image"].shape[-3:])

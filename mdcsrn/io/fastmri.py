@@ -49,7 +49,7 @@ class FastMRI:
         path: the file.
         kspace: (slices, coils, H, W), H the readout; a single-coil file has one coil. None: there is none.
         reconstructions: name to (slices, H, W).
-        masked: a ``mask`` is there: k-space is undersampled.
+        masked: k-space is undersampled: the ``mask`` leaves columns out.
         patient: attribute ``patient_id``, a pseudonym; None: not stated.
         acquisition: attribute ``acquisition``, such as ``CORPD_FBK``; None: not stated.
         encoded: grid of k-space; None without header.
@@ -96,7 +96,7 @@ def read_fastmri(path: Path) -> FastMRI:
             path=path,
             kspace=kspace,
             reconstructions=shapes,
-            masked="mask" in file,
+            masked="mask" in file and not np.all(_dataset(file, "mask", path)[()]),
             patient=_text(file.attrs.get("patient_id")),
             acquisition=_text(file.attrs.get("acquisition")),
             encoded=_grid(header, "encodedSpace", path),
@@ -161,7 +161,7 @@ def _dataset(file: Any, name: str, path: Path) -> Any:
         data = file[name]
     if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
         raise DataError(f"{path}: {name} does not lie in this file", remedy="copy the data into one file")
-    if data.dtype.kind not in "fciu":
+    if data.dtype.kind not in "fciub":
         raise DataError(f"{path}: {name} holds no numbers", got=data.dtype)
     check_claim(math.prod(data.shape) * data.dtype.itemsize, path, DEFLATE_LIMIT if data.compression else 1)
     return data

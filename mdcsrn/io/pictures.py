@@ -28,7 +28,7 @@ IHDR = struct.Struct(">8x4x4sIIBB")  # of a PNG: chunk name, width, height, bits
 GREY, COLOUR, PALETTE = 0, 2, 3  # colour types of PNG; the others have an alpha channel
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, 4: 2, 6: 4}
 MOST_PIXELS = 1 << 26  # 8192 x 8192
-LARGE_PIXELS = 1 << 24  # more than 64 MiB as float32: must not be packed tighter than RATIO to 1
+LARGE_PIXELS = 1 << 23  # more than 32 MiB as float32: must not be packed tighter than RATIO to 1
 MM_PER_INCH, MM_PER_METRE = 25.4, 1000.0
 # A PNG states its pixel size in whole pixels a metre: what was made finer and coarser again differs by this at most.
 SIZE_TOLERANCE = 2e-3

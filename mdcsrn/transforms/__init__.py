@@ -1,6 +1,12 @@
 """MONAI transforms over k-space and volumes, as array classes and as dictionary classes (``d``, ``D``, ``Dict``)."""
 
 from mdcsrn.transforms._volumes import recorded_degradation
+from mdcsrn.transforms.bicubic import (
+    BicubicDownsample,
+    BicubicDownsampleD,
+    BicubicDownsampled,
+    BicubicDownsampleDict,
+)
 from mdcsrn.transforms.check import CheckVolume, CheckVolumeD, CheckVolumed, CheckVolumeDict
 from mdcsrn.transforms.consistency import DataConsistency, DataConsistencyD, DataConsistencyd, DataConsistencyDict
 from mdcsrn.transforms.decimate import Decimate, DecimateD, Decimated, DecimateDict
@@ -36,6 +42,10 @@ from mdcsrn.transforms.rand_thick_slices import (
 from mdcsrn.transforms.zero_fill import ZeroFill, ZeroFillD, ZeroFilld, ZeroFillDict
 
 __all__ = [
+    "BicubicDownsample",
+    "BicubicDownsampleD",
+    "BicubicDownsampleDict",
+    "BicubicDownsampled",
     "CheckVolume",
     "CheckVolumeD",
     "CheckVolumeDict",

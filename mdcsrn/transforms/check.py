@@ -100,8 +100,27 @@ def _check_shape(name: str, shape: tuple[int, ...], smallest: tuple[int, ...]) -
             f"{name} is too small",
             got=shape[1:],
             allowed=f"at least {smallest}",
-            remedy="leave it out, or use smaller patches",
+            remedy=size_remedy(shape[1:], smallest),
         )
+
+
+def size_remedy(shape: Sequence[int], smallest: Sequence[int]) -> str:
+    """What to do about a volume that is smaller than patches: one plane is a picture, which a 2D network learns from.
+
+    Args:
+        shape: (D, H, W) of the volume.
+        smallest: (D, H, W) of a patch.
+
+    >>> size_remedy((1, 200, 200), (32, 32, 32))
+    'it is one plane: 3D patches need a volume; a 2D network takes patches of (1, 32, 32)'
+    >>> size_remedy((20, 200, 200), (32, 32, 32))
+    'leave it out, or use smaller patches'
+    """
+    lone = [n == 1 < least for n, least in zip(shape, smallest, strict=True)]
+    if not any(lone):
+        return "leave it out, or use smaller patches"
+    plane = tuple(1 if alone else least for alone, least in zip(lone, smallest, strict=True))
+    return f"it is one plane: 3D patches need a volume; a 2D network takes patches of {plane}"
 
 
 def _check_values(name: str, values: Tensor) -> None:

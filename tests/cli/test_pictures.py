@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import skimage.io
@@ -14,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mdcsrn.cli.main import main
 from mdcsrn.data.inference_list import scans
-from mdcsrn.io import Volume, write_volume
+from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.io.sources import find_cases, load_case
 
 SIZE = (40, 48)
@@ -153,6 +155,24 @@ def test_info_describes_a_picture(tmp_path: Path) -> None:
     assert "png, 1 x 40 x 48 voxels of uint8" in result.output
     assert "rows down, columns across" in result.output
     assert "predict refuses it: the network is 3D" in result.output
+
+
+def test_degrade_takes_folders_of_volumes_too(tmp_path: Path, numpy_low_pass: Callable) -> None:
+    array = np.random.default_rng(0).random((8, 9, 10)).astype(np.float32)
+    write_volume(Volume(array, np.eye(4)), tmp_path / "in" / "sub" / "a.nii.gz")
+    nibabel.freesurfer.MGHImage(array, np.eye(4)).to_filename(tmp_path / "in" / "b.mgh")  # a format that is not written
+    picture(tmp_path / "in" / "preview.png", 1)
+    result = run("degrade", tmp_path / "in", "-o", tmp_path / "low", "--spec", "hcp_2x2")
+    assert result.exit_code == 0, result.output
+    files = sorted(path.relative_to(tmp_path / "low").as_posix() for path in (tmp_path / "low").rglob("*.*"))
+    assert files == ["b.json", "b.nii.gz", "sub/a.json", "sub/a.nii.gz"]
+    for name in ("b", "sub/a"):
+        low = read_volume(tmp_path / "low" / f"{name}.nii.gz").array
+        np.testing.assert_allclose(low, numpy_low_pass(array, (1, 2, 2)), atol=1e-5)
+    write_volume(Volume(array, np.eye(4)), tmp_path / "in" / "b.nii")
+    result = run("degrade", tmp_path / "in", "-o", tmp_path / "two", "--spec", "hcp_2x2")
+    assert result.exit_code == 3
+    assert "would give one result" in result.output
 
 
 def test_degrade_lists_the_bad_and_does_the_rest(classes: Path, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ XML = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD
 </kspace_encoding_step_1></encodingLimits></encoding></ismrmrdHeader>"""
 
 
+MASK = np.arange(18) % 4 == 1  # every fourth column is sampled
+
+
 def header(encoded: tuple = ENCODED, recon: tuple = RECON, center: int = 8, maximum: int = 15) -> str:
     (ex, ey), (rx, ry) = encoded, recon
     return XML.format(ex=ex, ey=ey, rx=rx, ry=ry, center=center, maximum=maximum)
@@ -154,12 +157,14 @@ def test_reconstructions_and_scale(tmp_path: Path) -> None:
 
 def test_masked_kspace_gives_way_to_the_reconstruction(tmp_path: Path) -> None:
     rss = np.random.default_rng(2).random((2, *RECON)).astype(np.float32)
-    path = write(tmp_path / "a.h5", kspace=noise((2, *ENCODED)), mask=np.ones(18, bool), reconstruction_rss=rss)
+    path = write(tmp_path / "a.h5", kspace=noise((2, *ENCODED)), mask=MASK, reconstruction_rss=rss)
     made = convert(path)
     assert made.source == "reconstruction_rss"
     np.testing.assert_array_equal(made.reference.array, rss)
     with pytest.raises(DataError, match=r"a\.h5 holds undersampled k-space"):
         convert(path, Conversion("kspace"))
+    whole = write(tmp_path / "b.h5", kspace=noise((2, *ENCODED)), mask=np.ones(18, bool), reconstruction_rss=rss)
+    assert convert(whole).source == "kspace", "a mask that leaves nothing out"
 
 
 def link(path: Path) -> None:
@@ -181,8 +186,8 @@ KSPACE = noise((2, *ENCODED))
     [
         (lambda path: path.write_bytes(b"text"), "no HDF5 file"),
         (lambda path: write(path, other=np.zeros(3)), "no fastMRI file.*neither k-space nor a reconstruction.*other"),
-        (lambda path: write(path, kspace=KSPACE, mask=np.ones(18)), "undersampled k-space .* no reconstruction"),
-        (lambda path: write(path, mask=np.ones(18)), "no fastMRI file"),
+        (lambda path: write(path, kspace=KSPACE, mask=MASK), "undersampled k-space .* no reconstruction"),
+        (lambda path: write(path, mask=MASK), "no fastMRI file"),
         (lambda path: write(path, kspace=KSPACE.real), "kspace is none of fastMRI.*float32"),
         (lambda path: write(path, kspace=KSPACE[0]), "kspace is none of fastMRI"),
         (lambda path: write(path, kspace=0 * KSPACE), "no signal"),
