@@ -6,7 +6,8 @@ Networks, CVPR 2018 (arXiv 1711.07807).
 
 Our deviations: one channel by default; interpolation onto the grid whose sample r j is the input's sample j; the last
 convolution starts at zero, so that step 0 is bilinear interpolation; filters are not made zero-mean at each call, which
-changes nothing where their weights are normalised; and a linear output, not clipped.
+changes nothing where their weights are normalised; no projection unless asked for, since scans without a background
+have no noise to measure; and a linear output, not clipped.
 
 Annotations are not text (no ``from __future__ import annotations``): TorchScript reads them.
 """
@@ -138,8 +139,9 @@ def _start(conv: nn.Conv2d) -> nn.Conv2d:
 class SRResDNet(nn.Module):
     """(N, C, D, H, W) -> (N, C, D, r H, r W): linear interpolation of acquired planes, minus its error.
 
-    Convolution 5; blocks of PReLU and convolution 3, twice; transposed convolution 5 of stride 1; the error's norm is
-    limited to that of the noise in the plane. Linear output, unbounded. For three channels: 380,356 parameters.
+    Convolution 5; blocks of PReLU and convolution 3, twice; transposed convolution 5 of stride 1; as published, the
+    error's norm is limited to that of the noise in the plane (`projection=True`). Linear output, unbounded. For three
+    channels: 380,356 parameters, one of which is the projection's.
 
     Args:
         scale: factor r of the last two axes: 2, 3 or 4.
@@ -149,7 +151,8 @@ class SRResDNet(nn.Module):
         reflect: mirror the border in front of a convolution; False: zeros.
         weight_norm: of every convolution, see :func:`mdcsrn.networks.fold_weight_norm`.
         projection: limit the error's norm to exp(alpha) times that of the noise, which is measured in each plane;
-            alpha is learned, and starts as log 2. Each result then depends on its whole plane.
+            alpha is learned, and starts as log 2. Each result then depends on its whole plane. In a plane whose larger
+            part is empty the noise measures 0, and the network can change nothing there.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -172,7 +175,7 @@ class SRResDNet(nn.Module):
         blocks: int = 5,
         reflect: bool = True,
         weight_norm: bool = True,
-        projection: bool = True,
+        projection: bool = False,
     ) -> None:
         super().__init__()
         check_cycle_arguments("SRResDNet", scale, {"channels": channels, "width": width, "blocks": blocks})

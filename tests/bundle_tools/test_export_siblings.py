@@ -17,7 +17,7 @@ NETWORKS = {
     "edsr": lambda: EDSR(2, width=4, blocks=1),
     "edsr of three dimensions": lambda: EDSR(dims=3, width=4, blocks=1),
     "cycle": lambda: CycleGeneratorHR(4, width=4, blocks=1),
-    "srresdnet": lambda: SRResDNet(4, width=4, blocks=1),
+    "srresdnet": lambda: SRResDNet(4, width=4, blocks=1, projection=True),
     "srgan": lambda: SRGANGenerator(3, width=4, blocks=1),
     "wdsr": lambda: WDSR(3, width=4, expansion=2, blocks=1),
 }

@@ -40,9 +40,9 @@ SMALL = {
         SRGANGenerator(dims=3, width=3, blocks=1, residual=False),
     ],
     "SRResDNet": [
-        *(SRResDNet(scale, width=4, blocks=1, projection=False) for scale in (2, 3, 4)),
-        SRResDNet(4, width=4, blocks=3, reflect=False, weight_norm=False, projection=False),
-        SRResDNet(channels=3, width=4, blocks=1),
+        *(SRResDNet(scale, width=4, blocks=1) for scale in (2, 3, 4)),
+        SRResDNet(4, width=4, blocks=3, reflect=False, weight_norm=False),
+        SRResDNet(channels=3, width=4, blocks=1, projection=True),
     ],
     "WDSR": [
         *(WDSR(scale, width=4, expansion=2, blocks=1, residual=scale == 3) for scale in (1, 2, 3, 4, 8)),
