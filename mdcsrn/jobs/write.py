@@ -196,6 +196,14 @@ def label_dtype(labels: Volume, place: Path) -> np.dtype:
     Raises:
         OutputError: labels that no integer of the format holds.
     """
+    if is_picture_name(place):
+        low, high = float(labels.array.min()), float(labels.array.max())
+        if low < 0 or high > np.iinfo(np.uint16).max or (labels.array % 1).any():
+            raise OutputError(
+                f"the labels do not fit a PNG: {labels.path}", got=f"{low:g} to {high:g}",
+                allowed="whole numbers from 0 to 65535", remedy="-o NAME.nii.gz",
+            )  # fmt: skip
+        return np.dtype(np.uint8) if labels.dtype.str[1:] == "u1" else np.dtype(np.uint16)
     whole = labels.dtype.kind in "iu"
     return stored_type(labels, place, labels.dtype.newbyteorder("=") if whole else np.float32)
 
