@@ -15,6 +15,7 @@ from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io.formats import check_writable, stored_type, write_image
 from mdcsrn.io.names import is_picture_name
+from mdcsrn.io.pictures import PICTURE_KINDS
 from mdcsrn.jobs.byproducts import Failures, attempt, earlier_files
 from mdcsrn.jobs.job import Job
 from mdcsrn.jobs.options import Options
@@ -243,7 +244,7 @@ def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> W
     from mdcsrn.report.html import write_page
     from mdcsrn.report.prediction import page_of_prediction
 
-    write_page(path, page_of_prediction(prediction, scan.name))
+    write_page(path, page_of_prediction(prediction, scan.name, scan.kind in PICTURE_KINDS))
     return Written(place, sha256(path))
 
 
