@@ -7,7 +7,7 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ LARGE_PIXELS = 1 << 23  # more than 32 MiB as float32: must not be packed tighte
 MM_PER_INCH, MM_PER_METRE = 25.4, 1000.0
 # A PNG states its pixel size in whole pixels a metre: what was made finer and coarser again differs by this at most.
 SIZE_TOLERANCE = 2e-3
+HALF_PIXEL = 0.5 + 1e-3  # a metre: the most that rounding changes, and a little for the arithmetic
 ORIENTATION = 0x0112  # of EXIF
 ADVICE = "save it as a grey picture without transparency, 8 or 16 bit"
 
@@ -172,6 +173,20 @@ def check_one_plane(volume: Volume, path: Path) -> None:
 def same_pixels(one: Volume, other: Volume) -> bool:
     """True where two volumes have equal shape and, within what a PNG can state of it, equal spacing."""
     return one.shape == other.shape and np.allclose(one.spacing, other.spacing, rtol=SIZE_TOLERANCE, atol=0)
+
+
+def pixel_size_kept(stored: Sequence[float], wanted: Sequence[float]) -> bool:
+    """True where a PNG's pixel size is that of a volume, to the rounding of its whole pixels a metre.
+
+    Args:
+        stored: voxel edges as read from the PNG, millimetres.
+        wanted: those of the volume; the first axis is not stored.
+
+    >>> pixel_size_kept((1, 1000 / 2143, 0.5), (3.3, 0.4667, 0.5)), pixel_size_kept((1, 0.5, 0.5), (1, 0.5, 0.501))
+    (True, False)
+    """
+    pairs = zip(stored[1:], wanted[1:], strict=True)
+    return all(abs(MM_PER_METRE / one - MM_PER_METRE / other) <= HALF_PIXEL for one, other in pairs)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mdcsrn.io.scan import Scan
     from mdcsrn.io.volume import Volume
 
+FLOAT_MAPS = ("mean", "spread", "invention")  # of --uncertainty
 Progress = Callable[[float], None]  # share of the case that is done, 0 to 1
 
 
@@ -55,13 +56,16 @@ class Job:
     describe: Callable[[str, Volume], Mapping[str, Any]] | None = None
 
     def file(self, role: str) -> Path:
-        """Place of a further file."""
+        """Place of a further file; maps of floats beside a PNG are NIfTI, for a picture holds whole numbers."""
         from mdcsrn.io import image_stem
+        from mdcsrn.io.names import is_picture_name
 
         if self.further is not None:
             return self.further(role)
         stem = image_stem(self.output)
-        return self.output.with_name(f"{stem}_{role}{self.output.name[len(stem) :]}")
+        picture = is_picture_name(self.output)
+        ending = ".nii.gz" if picture and role in FLOAT_MAPS else self.output.name[len(stem) :]
+        return self.output.with_name(f"{stem}_{role}{ending}")
 
 
 @dataclass

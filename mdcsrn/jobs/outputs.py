@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mdcsrn.errors import MdcsrnError, OutputError
-from mdcsrn.jobs.job import Job
+from mdcsrn.jobs.job import FLOAT_MAPS, Job
 from mdcsrn.jobs.options import Options
 from mdcsrn.targets import Inputs, excess, foreign, place_of, read_own_record, record_of_another
 
-MAPS = ("mean", "spread", "invention")  # of --uncertainty
 GENERATOR = b'<meta name="generator" content="mdcsrn'  # of our pages, near their beginning
 START = 4096  # bytes of a page in which that stands
 
@@ -37,7 +36,7 @@ def outputs_of(job: Job, options: Options) -> list[Output]:
     from mdcsrn.record.sidecar import sidecar_path
 
     found = [Output("volume", job.output), Output("record", sidecar_path(job.output))]
-    roles = (*(MAPS if options.uncertainty else ()), *(("mask",) if job.mask is not None else ()))
+    roles = (*(FLOAT_MAPS if options.uncertainty else ()), *(("mask",) if job.mask is not None else ()))
     found += [Output(role, job.file(role)) for role in roles]
     if job.describe is not None:
         found += [Output(f"{role}_sidecar", sidecar_path(job.file(role))) for role in roles]

@@ -15,6 +15,7 @@ from mdcsrn.errors import OutputError
 from mdcsrn.files import atomic_write_text, sha256
 from mdcsrn.io.formats import check_writable, stored_type, write_image
 from mdcsrn.io.names import is_picture_name
+from mdcsrn.io.pictures import PICTURE_KINDS
 from mdcsrn.jobs.byproducts import Failures, attempt, earlier_files
 from mdcsrn.jobs.job import Job
 from mdcsrn.jobs.options import Options
@@ -196,6 +197,14 @@ def label_dtype(labels: Volume, place: Path) -> np.dtype:
     Raises:
         OutputError: labels that no integer of the format holds.
     """
+    if is_picture_name(place):
+        low, high = float(labels.array.min()), float(labels.array.max())
+        if low < 0 or high > np.iinfo(np.uint16).max or (labels.array % 1).any():
+            raise OutputError(
+                f"the labels do not fit a PNG: {labels.path}", got=f"{low:g} to {high:g}",
+                allowed="whole numbers from 0 to 65535", remedy="-o NAME.nii.gz",
+            )  # fmt: skip
+        return np.dtype(np.uint8) if labels.dtype.str[1:] == "u1" else np.dtype(np.uint16)
     whole = labels.dtype.kind in "iu"
     return stored_type(labels, place, labels.dtype.newbyteorder("=") if whole else np.float32)
 
@@ -235,7 +244,7 @@ def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> W
     from mdcsrn.report.html import write_page
     from mdcsrn.report.prediction import page_of_prediction
 
-    write_page(path, page_of_prediction(prediction, scan.name))
+    write_page(path, page_of_prediction(prediction, scan.name, scan.kind in PICTURE_KINDS))
     return Written(place, sha256(path))
 
 

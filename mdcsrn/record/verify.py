@@ -18,6 +18,9 @@ from mdcsrn.files import sha256
 from mdcsrn.inference.planning.plan import Plan
 from mdcsrn.io.formats import read_image
 from mdcsrn.io.geometry import CORNER_TOLERANCE_VOXELS, corners_apart
+from mdcsrn.io.names import is_picture_name
+from mdcsrn.io.pictures import pixel_size_kept
+from mdcsrn.io.volume import voxel_spacing
 from mdcsrn.kspace.fourier import grid_affine
 from mdcsrn.record.sidecar import SEAL, further_files, read_sidecar, seal, series_change, sidecar_path
 
@@ -141,19 +144,23 @@ def _further_files(output: Path, record: Mapping[str, Any]) -> list[Check]:
 
 
 def _header(volume: Volume, record: Mapping[str, Any]) -> Check:
-    """Shape, type and affine of the file are those of the record."""
+    """Shape, type and affine of the file are those of the record; of a picture's place, the pixel size alone."""
     wrong = []
     if list(volume.shape) != record.get("shape"):
         wrong.append(f"shape {volume.shape}, recorded {record.get('shape')}")
     if str(volume.dtype.newbyteorder("=")) != record.get("dtype"):
         wrong.append(f"type {volume.dtype}, recorded {record.get('dtype')}")
+    picture = _is_picture(volume)
     try:
-        apart = _apart(volume, np.array(record.get("affine"), dtype=np.float64))
-    except (TypeError, ValueError):
-        apart = math.inf
-    if not apart <= CORNER_TOLERANCE_VOXELS:
-        wrong.append(f"affine off by {apart:.2g} voxels")
-    return Check("header", not wrong, "; ".join(wrong) or "shape, type and affine are those of the record")
+        affine = np.array(record.get("affine"), dtype=np.float64)
+        misplaced = _pixels_off(volume, affine) if picture else _corners_off(volume, affine)
+    except (TypeError, ValueError, IndexError):
+        misplaced = "the record holds no affine"
+    if misplaced:
+        wrong.append(misplaced)
+    place = "pixel size" if picture else "affine"
+    more = "; a PNG states no position, which the record keeps" if picture else ""
+    return Check("header", not wrong, "; ".join(wrong) or f"shape, type and {place} are those of the record{more}")
 
 
 def _source(output: Path, record: Mapping[str, Any], given: Path | None) -> tuple[Scan | None, Check]:
@@ -201,6 +208,11 @@ def _geometry(volume: Volume | None, scan: Scan | None, plan: Plan) -> Check:
     start = scan.volume.affine.copy()
     start[:3, 3] -= start[:3, :3] @ np.array([before for before, _ in plan.padding], dtype=np.float64)
     expected = grid_affine(torch.from_numpy(start), padded, volume.shape).numpy()
+    if _is_picture(volume):
+        off = _pixels_off(volume, expected)
+        fine = not off and volume.shape == plan.shape
+        text = "pixels have the size that the source gives them; a PNG states no position"
+        return Check("geometry", fine, text if fine else off or f"the plan has shape {plan.shape}")
     apart = _apart(volume, expected)
     fine = apart <= CORNER_TOLERANCE_VOXELS and volume.shape == plan.shape
     return Check("geometry", fine, f"corners lie within {apart:.1g} voxels of where the source puts them")
@@ -242,6 +254,24 @@ def _inner(record: Mapping[str, Any], *keys: str) -> Any:
 
 def _as_stored(array: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:
     return np.rint(array) if dtype.kind in "iu" else array
+
+
+def _is_picture(volume: Volume) -> bool:
+    return volume.path is not None and is_picture_name(volume.path)
+
+
+def _pixels_off(volume: Volume, expected: NDArray[np.float64]) -> str:
+    """How a picture's pixel size differs from that of an affine; empty where it is the same, as a PNG can say it."""
+    wanted = voxel_spacing(expected)
+    if pixel_size_kept(volume.spacing, wanted):
+        return ""
+    sizes = [" x ".join(f"{edge:.4g}" for edge in spacing[1:]) for spacing in (volume.spacing, wanted)]
+    return f"pixels of {sizes[0]} mm, not {sizes[1]} mm"
+
+
+def _corners_off(volume: Volume, expected: NDArray[np.float64]) -> str:
+    apart = _apart(volume, expected)
+    return "" if apart <= CORNER_TOLERANCE_VOXELS else f"affine off by {apart:.2g} voxels"
 
 
 def _apart(volume: Volume, expected: NDArray[np.float64]) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mdcsrn.report.views import PLANES, AnyVolume, Image, error_limit, make_scene
+from mdcsrn.report.views import AnyVolume, Image, error_limit, make_scene
 
 _GAP = 2
 
 
 def panel_array(lr: AnyVolume, sr: AnyVolume, hr: AnyVolume) -> NDArray[np.uint8]:
-    """Rows: axial, coronal, sagittal. Columns: LR, SR, HR, |LR − HR|, |SR − HR|.
+    """Rows: axial, coronal, sagittal, as far as there are several slices. Columns: LR, SR, HR, |LR − HR|, |SR − HR|.
 
     Pictures are windowed from 0 to the 99.9th percentile of HR, both errors from 0 to the 99.5th percentile of
     |LR − HR| in the planes shown; pixels are square in millimetres where HR is a MetaTensor with its affine.
@@ -31,7 +31,7 @@ def panel_array(lr: AnyVolume, sr: AnyVolume, hr: AnyVolume) -> NDArray[np.uint8
     scene = make_scene({"lr": lr, "sr": sr, "hr": hr}, "hr")
     finest = min(scene.spacing)
     rows = []
-    for plane in PLANES:
+    for plane in scene.planes:
         low, restored, truth = (scene.cut(name, plane) for name in ("lr", "sr", "hr"))
         errors = [np.abs(low - truth), np.abs(restored - truth)]
         limit = error_limit(errors, scene.peak)

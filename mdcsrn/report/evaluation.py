@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from mdcsrn.errors import ConfigError, GeometryError
+from mdcsrn.io.names import is_picture_name
 from mdcsrn.kspace import DegradationSpec, acquired_shape, degrade, grid_affine, resample_grid
 from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
 from mdcsrn.report.page import Array, Comparison, Page, Rotations
+from mdcsrn.report.views import upright
 from mdcsrn.report.rotation import baselines_of, in_plane, study
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ def page_of_evaluation(
         candidates = _baselines(acquired, reference.shape, spec)
         a, b, c = (m / n for m, n in zip(acquired.shape, reference.shape, strict=True))
         shares = a, b, c
+    picture = reference.path is not None and is_picture_name(reference.path)
     known = {"Grid": " × ".join(map(str, reference.shape)) + " voxels"}
     if acquired is not None:
         known["Acquired matrix"] = " × ".join(map(str, acquired.shape))
@@ -117,7 +120,8 @@ def page_of_evaluation(
         before_name=BEFORE if acquired is not None else "reference",
         after=prediction,
         after_name=SR,
-        affine=reference.affine,
+        affine=upright(reference.affine) if picture else reference.affine,
+        picture=picture,
         shares=shares,
         certificate=certificate,
         facts={**known, **(facts or {})},

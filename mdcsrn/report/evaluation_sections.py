@@ -7,7 +7,6 @@ import numpy as np
 from mdcsrn.report import analysis, charts, pictures
 from mdcsrn.report.page import Comparison, Rotations
 from mdcsrn.report.sections import Figure, Section, Subject, Table, figure, plane_limit, slice_panels
-from mdcsrn.report.views import PLANES
 
 Scores = dict[str, dict[str, analysis.Fidelity]]  # method, region
 AXES = ("first", "second", "third")
@@ -63,7 +62,7 @@ def _slices_section(subject: Subject, scores: Scores, regions: list[str]) -> Sec
             figures.append(
                 figure(
                     charts.chart(slice_panels(subject, curves), unit, subject.page.after_name), "svg",
-                    f"{title} of every slice along three axes in the {region}, for " + ", ".join(curves) + ".",
+                    f"{title} of every slice in the {region}, for " + ", ".join(curves) + ".",
                     "Slices that hold less than 2 % of the fullest slice's voxels are left out.",
                     f"{title} per slice, in the {region}",
                 )
@@ -94,7 +93,7 @@ def _maps_section(subject: Subject, comparison: Comparison) -> Section:
             "Above: images, 0 to the 99.9th percentile. Below: absolute difference to the reference, one scale.",
             plane.name.capitalize(),
         )
-        for plane in PLANES
+        for plane in scene.planes
     ]  # fmt: skip
     return Section("maps", "Absolute-difference maps", figures=figures)
 

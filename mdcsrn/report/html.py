@@ -181,7 +181,9 @@ def _settings(subject: parts.Subject, preview: Preview) -> dict[str, Any]:
         }
         for index, layer in enumerate(preview.layers)
     ]  # fmt: skip
-    return {"layers": layers, "centre": fractions, "extent": extent}
+    planes = subject.scene(subject.page.volumes).planes
+    across = planes[0].across if len(planes) == 1 else None  # one plane fills the viewer
+    return {"layers": layers, "centre": fractions, "extent": extent, "across": across}
 
 
 def _subtitle(page: Page) -> str:

@@ -74,6 +74,7 @@ class Page:
         before_name: what `before` is, as ``zero-filled input``.
         after_name: what `after` is.
         unchanged: nothing was to be done: the result is the input.
+        picture: the volumes are pictures, which state no orientation; `affine` is :func:`~mdcsrn.report.views.upright`.
 
     Raises:
         GeometryError: arrays differ in shape or are no volumes.
@@ -93,6 +94,7 @@ class Page:
     before_name: str = "before (zero-filled)"
     after_name: str = "after"
     unchanged: bool = False
+    picture: bool = False
 
     def __post_init__(self) -> None:
         named: dict[str, NDArray[Any]] = {self.before_name: self.before, self.after_name: self.after, **self.maps}

@@ -15,7 +15,7 @@ from mdcsrn.errors import MissingDependencyError
 from mdcsrn.files import atomic_path
 from mdcsrn.metrics import head_mask, nrmse, psnr, ssim
 from mdcsrn.optional import install_command
-from mdcsrn.report.views import PLANES, AnyVolume, Image, Plane, Scene, error_limit, make_scene
+from mdcsrn.report.views import AnyVolume, Image, Plane, Scene, error_limit, make_scene
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,18 +82,19 @@ def panel(
 
 def _rows(scene: Scene, zoom: bool) -> list[_Row]:
     rows = []
-    for plane in PLANES:
+    for plane in scene.planes:
         low, restored, truth = (scene.cut(name, plane) for name in ("lr", "sr", "hr"))
         rows.append(_Row(plane.name, plane, [low, restored, truth, np.abs(low - truth), np.abs(restored - truth)]))
     if zoom:
-        axial = rows[0]
-        rows.append(_Row(f"axial ×{ZOOM:g}", axial.plane, axial.cells, busiest_part(axial.cells[2], axial.cells[3])))
+        first = rows[0]
+        part = busiest_part(first.cells[2], first.cells[3])
+        rows.append(_Row(f"{first.plane.name} ×{ZOOM:g}", first.plane, first.cells, part))
     return rows
 
 
 def busiest_part(truth: Image, error: Image) -> tuple[slice, slice]:
     """The window, a third as wide and high, that holds the most LR error and no air: detail that LR has lost."""
-    sizes = [max(2, round(n / ZOOM)) for n in truth.shape]
+    sizes = [min(n, max(2, round(n / ZOOM))) for n in truth.shape]
     score = np.where(truth > 0, error, 0).astype(np.float64)
     sums = np.pad(score.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     h, w = sizes

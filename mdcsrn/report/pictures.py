@@ -12,7 +12,7 @@ import numpy as np
 from mdcsrn.errors import MissingDependencyError
 from mdcsrn.optional import install_command
 from mdcsrn.report.panel import busiest_part
-from mdcsrn.report.views import PLANES, Image, Plane, Scene
+from mdcsrn.report.views import Image, Plane, Scene
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,25 +64,26 @@ class _Row:
 def planes_png(
     scene: Scene, columns: Sequence[Column], scale: float, zoom_pair: tuple[str, str] | None = None
 ) -> bytes:
-    """Axial, coronal and sagittal rows through the head, one column per volume.
+    """Axial, coronal and sagittal rows through the head, as far as there are such planes, one column per volume.
 
     Args:
         scene: volumes in R-A-S order.
         columns: what to show.
         scale: factor of all intensities; the columns' limits are in the unit that it makes.
-        zoom_pair: names of two volumes; adds a row with the part of the axial plane where they differ most.
+        zoom_pair: names of two volumes; adds a row with the part of the first plane where they differ most.
 
     Returns:
         PNG file.
     """
-    rows = [_plane_row(scene, plane, columns, scale) for plane in PLANES]
+    rows = [_plane_row(scene, plane, columns, scale) for plane in scene.planes]
     if zoom_pair is not None:
-        first, second = (scene.cut(key, PLANES[0]) for key in zoom_pair)
+        plane = scene.planes[0]
+        first, second = (scene.cut(key, plane) for key in zoom_pair)
         part = busiest_part(second, np.abs(second - first))
         cells = [_Cell(cell.image[part], cell.column) for cell in rows[0].cells]
-        height, width = scene.pixel(PLANES[0])
+        height, width = scene.pixel(plane)
         ratio = cells[0].image.shape[0] * height / (cells[0].image.shape[1] * width)
-        rows.append(_Row("axial ×3", ratio, cells))
+        rows.append(_Row(f"{plane.name} ×3", ratio, cells))
     return _png(_grid(rows, [column.title for column in columns], list(columns)))
 
 
@@ -111,14 +112,18 @@ def errors_png(
 
 
 def kspace_png(
-    rows: Sequence[tuple[str, Sequence[Image]]], titles: Sequence[str], shares: Sequence[float] | None
+    rows: Sequence[tuple[str, Sequence[Image]]],
+    titles: Sequence[str],
+    shares: Sequence[float] | None,
+    across: Sequence[int] = (0, 1, 2),
 ) -> bytes:
     """Central planes of k-space, log magnitude, with the measured band outlined.
 
     Args:
-        rows: name of a volume and its three planes, perpendicular to the first, second and third axis.
-        titles: of the three planes.
+        rows: name of a volume and its planes.
+        titles: of the planes.
         shares: measured share per axis; None: no outline.
+        across: the axis that each plane is perpendicular to.
     """
     from matplotlib.patches import Rectangle
 
@@ -129,18 +134,19 @@ def kspace_png(
         _Row(name, 1.0, [_Cell(plane.T[::-1] - peak, column) for plane in planes])
         for name, planes in rows
     ]
-    figure = _grid(listed, list(titles), [column], width=9.0)
+    figure = _grid(listed, list(titles), [column], width=3.0 * len(titles))
     if shares is not None:
         others = ((1, 2), (0, 2), (0, 1))
-        for number, axes in enumerate(figure.axes[: 3 * len(rows)]):
-            image = listed[number // 3].cells[number % 3].image
-            (across, up) = (shares[axis] for axis in others[number % 3])
+        count = len(across)
+        for number, axes in enumerate(figure.axes[: count * len(rows)]):
+            image = listed[number // count].cells[number % count].image
+            (wide, high) = (shares[axis] for axis in others[across[number % count]])
             height, width = image.shape
             # The zero frequency is at n // 2 of the unflipped axis.
             x, y = width // 2, height - 1 - height // 2
-            corner = (x - across * width / 2, y - up * height / 2)
+            corner = (x - wide * width / 2, y - high * height / 2)
             axes.add_patch(
-                Rectangle(corner, across * width, up * height, fill=False, edgecolor="#5eead4", linewidth=1.3)
+                Rectangle(corner, wide * width, high * height, fill=False, edgecolor="#5eead4", linewidth=1.3)
             )
     return _png(figure)
 

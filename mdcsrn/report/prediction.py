@@ -12,6 +12,7 @@ import torch
 from mdcsrn.errors import ConfigError, DataError, GeometryError, MdcsrnError
 from mdcsrn.notices import Notice
 from mdcsrn.report.page import Array, Page
+from mdcsrn.report.views import upright
 
 if TYPE_CHECKING:
     from mdcsrn.inference.pipeline import Prediction
@@ -21,19 +22,21 @@ if TYPE_CHECKING:
 MAPS = ("spread", "invention")
 
 
-def page_of_prediction(prediction: Prediction, name: str) -> Page:
+def page_of_prediction(prediction: Prediction, name: str, picture: bool = False) -> Page:
     """The page of a prediction that was just made.
 
     Args:
         prediction: of :func:`mdcsrn.inference.predict`.
         name: title; no patient data.
+        picture: the source is a picture, shown as it is stored.
     """
     certificate = prediction.certificate
     return Page(
         title=name,
         before=prediction.low.array,
         after=prediction.volume.array,
-        affine=prediction.volume.affine,
+        affine=upright(prediction.volume.affine) if picture else prediction.volume.affine,
+        picture=picture,
         shares=_shares(prediction.plan),
         maps=_complete(
             {role: prediction.maps[role].array for role in MAPS if role in prediction.maps},
@@ -60,6 +63,7 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
     """
     from mdcsrn.inference.planning.plan import Plan
     from mdcsrn.io.formats import read_image
+    from mdcsrn.io.pictures import PICTURE_KINDS
     from mdcsrn.record.sidecar import changed_files, read_sidecar, sidecar_path
 
     path = Path(output)
@@ -83,6 +87,7 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         text = f"no longer as written: {', '.join(changed)}; “mdcsrn verify” says more"
         notices.insert(0, Notice("files-changed", text))
     facts = _facts(plan, record.get("inference", {}), record.get("timings_s", {}))
+    picture = scan.kind in PICTURE_KINDS
     own = {
         "Source": Path(str(record.get("source"))).name,
         "File": path.name,
@@ -93,7 +98,8 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
         title=str(record.get("name") or path.name),
         before=low.numpy(),
         after=volume.array,
-        affine=volume.affine,
+        affine=upright(volume.affine) if picture else volume.affine,
+        picture=picture,
         shares=_shares(plan),
         maps=_complete(_maps(path, record), volume.array, plan),
         facts={**own, **facts},

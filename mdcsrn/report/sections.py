@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from mdcsrn.kspace.band import power_spectrum
 from mdcsrn.report import analysis, charts, pictures
 from mdcsrn.report.page import Array, Page
-from mdcsrn.report.views import PLANES, Scene, error_limit, scene_of, to_ras
+from mdcsrn.report.views import Scene, error_limit, scene_of, to_ras
 
 SLICES = ("sagittal slices, left to right", "coronal slices, back to front", "axial slices, bottom to top")
 DIRECTIONS = ("left–right", "back–front", "bottom–top")
+CENTRAL = ("back–front (across) and bottom–top", "left–right and bottom–top", "left–right and back–front")
+COLUMNS_ROWS = ("columns, left to right", "rows, bottom to top", "planes")  # of a picture
+ACROSS_DOWN = ("across", "down", "from plane to plane")
 MAP_TEXT = {
     "spread": "spread of the flip ensemble",
     "invention": "invention: what was added outside the measured band",
@@ -78,13 +81,18 @@ class Subject:
         mask, peak = analysis.head_of(page.truth)
         return cls(page, mask, peak, *to_ras(np.asarray(page.affine, np.float64)))
 
+    @property
+    def worlds(self) -> list[int]:
+        """Of right, anterior and superior (0, 1, 2) those along which there are several samples."""
+        return [world for world, axis in enumerate(self.order) if self.page.after.shape[axis] > 1]
+
     def turned(self, curves: tuple[NDArray[np.float64], ...]) -> list[NDArray[np.float64]]:
         """One curve per array axis, in the order and direction right, anterior, superior."""
         return [curves[axis][::sign] for axis, sign in zip(self.order, self.signs, strict=True)]
 
     def scene(self, volumes: Mapping[str, Array]) -> Scene:
         """Volumes turned for drawing."""
-        return scene_of(volumes, np.asarray(self.page.affine, np.float64), self.mask, self.peak)
+        return scene_of(volumes, np.asarray(self.page.affine, np.float64), self.mask, self.peak, self.page.picture)
 
 
 def figure(data: bytes, kind: str, alt: str, caption: str, heading: str = "") -> Figure:
@@ -109,12 +117,15 @@ def pictures_section(subject: Subject) -> Section:
         for name in maps
     ]
     data = pictures.planes_png(scene, columns, percent, ("before", "after"))
+    planes = ", ".join(plane.name for plane in scene.planes)
     alt = (
-        f"Axial, coronal and sagittal plane through the head and an enlarged part: {page.before_name}, "
+        f"Planes through the head ({planes}) and an enlarged part: {page.before_name}, "
         f"{page.after_name}, their difference on a scale of ±{limit:.1f} % of the data range"
         + "".join(f", {MAP_TEXT.get(name, name)}" for name in maps)
     )
-    caption = "Grey: 0 to the 99.9th percentile. L left, R right, A front, P back, S top, I bottom."
+    caption = "Grey: 0 to the 99.9th percentile."
+    if not page.picture:
+        caption += " L left, R right, A front, P back, S top, I bottom."
     return Section("pictures", "Pictures", figures=[figure(data, "png", alt, caption)])
 
 
@@ -124,17 +135,20 @@ def kspace_section(subject: Subject) -> Section:
     shares = None if page.shares is None else [page.shares[axis] for axis in subject.order]
     volumes = page.volumes
     scene = subject.scene(volumes)
-    rows = [(name, analysis.central_planes(scene.volumes[name])) for name in volumes]
-    names = ("back–front (across) and bottom–top", "left–right and bottom–top", "left–right and back–front")
+    central = {name: analysis.central_planes(scene.volumes[name]) for name in volumes}
+    across = [plane for plane in range(3) if not set(range(3)) - set(subject.worlds) - {plane}] or [0, 1, 2]
+    directions = ACROSS_DOWN if page.picture else DIRECTIONS
+    rows = [(name, [planes[plane] for plane in across]) for name, planes in central.items()]
+    titles = ["across and down"] if page.picture else [CENTRAL[plane] for plane in across]
     outlined = "" if shares is None else " The green frame holds what was measured."
     planes = figure(
-        pictures.kspace_png(rows, names, shares), "png",
-        "Log magnitude of the three central planes of k-space for " + ", ".join(volumes) + "." + outlined,
+        pictures.kspace_png(rows, titles, shares, across), "png",
+        "Log magnitude of the central planes of k-space for " + ", ".join(volumes) + "." + outlined,
         "Brightness is the logarithm of the magnitude; coarse shape is in the centre, fine detail outside." + outlined,
         "Central planes",
     )  # fmt: skip
     panels = []
-    for world, direction in enumerate(DIRECTIONS):
+    for world in subject.worlds:
         series = {}
         for name in volumes:
             array = np.ascontiguousarray(
@@ -145,7 +159,7 @@ def kspace_section(subject: Subject) -> Section:
         top = max(y.max() for _, y in series.values())
         series = {name: (x, np.maximum(y - top, -140)) for name, (x, y) in series.items()}
         edges = () if shares is None or shares[world] >= 1 else (100 * shares[world],)
-        panels.append(charts.Panel(direction, "frequency, % of this grid's highest", series, edges))
+        panels.append(charts.Panel(directions[world], "frequency, % of this grid's highest", series, edges))
     lines = figure(
         charts.chart(panels, "mean power, dB", page.after_name, "edge of the measured band"), "svg",
         "Mean power of k-space along each axis, from the centre to the highest frequency of the grid.",
@@ -158,7 +172,7 @@ def kspace_section(subject: Subject) -> Section:
     elif min(shares) >= 1:
         text = ["The scan fills the whole k-space of this grid."]
     else:
-        each = ", ".join(f"{100 * s:.0f} % {d}" for s, d in zip(shares, DIRECTIONS, strict=True))
+        each = ", ".join(f"{100 * shares[world]:.0f} % {directions[world]}" for world in subject.worlds)
         whole = f"{100 * np.prod(shares):.0f} % in all"
         text = [f"Measured share of the frequencies along each axis of this grid: {each}; {whole}."]
     return Section("kspace", "k-space", text, [planes, lines])
@@ -228,27 +242,28 @@ def _slice_figure(
 ) -> Figure:
     return figure(
         charts.chart(slice_panels(subject, curves, scale), ylabel, subject.page.after_name), "svg",
-        f"{heading} of each slice along three axes, for " + ", ".join(curves) + ".", caption, heading,
+        f"{heading} of each slice along every axis, for " + ", ".join(curves) + ".", caption, heading,
     )  # fmt: skip
 
 
 def slice_panels(
     subject: Subject, curves: Mapping[str, tuple[NDArray[np.float64], ...]], scale: float = 1.0
 ) -> list[charts.Panel]:
-    """One panel per anatomical axis; x is the slice's number."""
+    """One panel per anatomical axis that has several slices; x is the slice's number."""
+    names = COLUMNS_ROWS if subject.page.picture else SLICES
     turned = {name: subject.turned(axes) for name, axes in curves.items()}
     return [
         charts.Panel(
-            SLICES[world], "slice",
+            names[world], "slice",
             {name: (np.arange(1.0, len(axes[world]) + 1), scale * axes[world]) for name, axes in turned.items()},
         )
-        for world in range(3)
+        for world in subject.worlds
     ]  # fmt: skip
 
 
 def plane_limit(scene: Scene, name: str, scale: float) -> float:
     """Upper end of a scale for a volume's planes: nearly their largest magnitude, in percent of the data range."""
-    return error_limit([scale * np.abs(np.concatenate([scene.cut(name, plane).ravel() for plane in PLANES]))], 100)
+    return error_limit([scale * np.abs(np.concatenate([scene.cut(name, plane).ravel() for plane in scene.planes]))], 100)
 
 
 def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:

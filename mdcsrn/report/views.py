@@ -39,6 +39,7 @@ PLANES = (
     Plane("coronal", 1, ("L", "R", "S", "I")),
     Plane("sagittal", 0, ("P", "A", "S", "I")),
 )
+PICTURE = Plane("picture", 2, ("", "", "", ""))  # of a file that states no orientation
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Scene:
         centre: voxel index that the planes pass through.
         box: first and one-past-last voxel of the field shown, per axis.
         peak: data range of the reference: white in the pictures.
+        picture: a picture (:func:`upright`): its one plane has no anatomical name.
     """
 
     volumes: dict[str, Image]
@@ -58,6 +60,16 @@ class Scene:
     centre: tuple[int, int, int]
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     peak: float
+    picture: bool = False
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """What can be shown: planes with more than one row and column, so that one slice is shown once."""
+        if self.picture:
+            return (PICTURE,)
+        shape = next(iter(self.volumes.values())).shape
+        flat = [axis for axis, size in enumerate(shape) if size == 1]
+        return tuple(plane for plane in PLANES if not set(flat) - {plane.across}) or PLANES[:1]
 
     def cut(self, name: str, plane: Plane) -> Image:
         """Slice of a volume, ready to be drawn: rows from top to bottom, columns from left to right."""
@@ -114,7 +126,28 @@ def make_scene(
     return scene_of(arrays, matrix, head_mask(truth).numpy(), data_range(truth))
 
 
-def scene_of(volumes: Mapping[str, Image], affine: NDArray[np.float64], mask: NDArray[np.bool_], peak: float) -> Scene:
+def upright(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine with which a picture is shown as it is stored: columns to the right, rows downwards.
+
+    Args:
+        affine: of a picture, (4, 4); its spacing alone counts, since no orientation is stated.
+
+    >>> upright(np.diag([1.0, 0.5, 0.25, 1.0]))[:3, :3].tolist()
+    [[0.0, 0.0, 0.25], [0.0, -0.5, 0.0], [1.0, 0.0, 0.0]]
+    """
+    across, down, right = np.sqrt((np.asarray(affine, np.float64)[:3, :3] ** 2).sum(axis=0))
+    turned = np.eye(4)
+    turned[:3, :3] = [[0, 0, right], [0, -down, 0], [across, 0, 0]]
+    return turned
+
+
+def scene_of(
+    volumes: Mapping[str, Image],
+    affine: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    peak: float,
+    picture: bool = False,
+) -> Scene:
     """As :func:`make_scene`, where head and data range are known; no volume is copied.
 
     Args:
@@ -122,6 +155,7 @@ def scene_of(volumes: Mapping[str, Image], affine: NDArray[np.float64], mask: ND
         affine: voxel index to millimetres, (4, 4).
         mask: head, same shape.
         peak: data range.
+        picture: see :class:`Scene`.
     """
     order, signs = to_ras(affine)
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
@@ -140,7 +174,7 @@ def scene_of(volumes: Mapping[str, Image], affine: NDArray[np.float64], mask: ND
     # With face and neck in the field, the middle of the head is the cerebellum; the brain's is nearer to the top.
     top = box[2][1] - 1
     centre[2] = min(top, max(centre[2], round(top - BRAIN_BELOW_VERTEX_MM / z)))
-    return Scene(turned, (x, y, z), (centre[0], centre[1], centre[2]), (box[0], box[1], box[2]), peak)
+    return Scene(turned, (x, y, z), (centre[0], centre[1], centre[2]), (box[0], box[1], box[2]), peak, picture)
 
 
 def to_ras(matrix: NDArray[np.float64]) -> tuple[list[int], list[int]]:

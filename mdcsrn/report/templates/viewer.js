@@ -183,7 +183,8 @@
       const stage = get("viewer-stage");
       const [x, y, z] = settings.extent;
       const wide = stage.clientWidth >= 640;
-      const ratio = wide ? Math.max(y, z) / (2 * x + y) : (y + z) / (x + y);
+      const single = [z / y, z / x, y / x][settings.across ?? 3];
+      const ratio = single ?? (wide ? Math.max(y, z) / (2 * x + y) : (y + z) / (x + y));
       stage.style.height = `${Math.round(Math.min(Math.max(stage.clientWidth * ratio, 220), 760))}px`;
       for (const pane of Object.values(panes)) {
         pane.opts.multiplanarLayout = wide ? 3 : 2;
@@ -202,7 +203,8 @@
     }
 
     get("viewer").dataset.state = "busy";
-    for (const pane of Object.values(panes)) pane.setSliceType(3); // all three planes
+    // NiiVue's numbers: 2, 1 and 0 for the sagittal, coronal and axial plane, 3 for all of them
+    for (const pane of Object.values(panes)) pane.setSliceType(settings.across === null ? 3 : 2 - settings.across);
     await both();
     panes.right.scene.crosshairPos = settings.centre.slice();
     panes.right.createOnLocationChange();
