@@ -86,7 +86,7 @@ _OTHERS = {
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",
     "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
     "SRGANDiscriminator SRGANGenerator WDSR load_generator load_network load_weights",
-    "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd "
+    "mdcsrn.transforms": "CheckVolumed DataConsistencyd Decimated DivisibleCropd KSpaceLowPassd RandQuarterTurnd "
     "RandKSpaceLowPassd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled ZeroFilld",
 }
 CALLABLES = _full(_MONAI) | _full(_OTHERS)

@@ -21,6 +21,7 @@ from mdcsrn.transforms.rand_lowpass import (
     RandKSpaceLowPassd,
     RandKSpaceLowPassDict,
 )
+from mdcsrn.transforms.rand_quarter_turn import RandQuarterTurnD, RandQuarterTurnd, RandQuarterTurnDict
 from mdcsrn.transforms.rand_resolution import (
     RandResolution,
     RandResolutionD,
@@ -60,6 +61,9 @@ __all__ = [
     "RandKSpaceLowPassD",
     "RandKSpaceLowPassDict",
     "RandKSpaceLowPassd",
+    "RandQuarterTurnD",
+    "RandQuarterTurnDict",
+    "RandQuarterTurnd",
     "RandResolution",
     "RandResolutionD",
     "RandResolutionDict",
