@@ -87,7 +87,8 @@ _OTHERS = {
     "mdcsrn.networks": "Critic CycleDiscriminatorHR CycleDiscriminatorLR CycleGeneratorHR CycleGeneratorLR EDSR MDCSRN "
     "SRGANDiscriminator SRGANGenerator SRResDNet WDSR load_generator load_network load_weights",
     "mdcsrn.transforms": "BicubicDownsampled CheckVolumed DataConsistencyd Decimated DivisibleCropd "
-    "KSpaceLowPassd RandKSpaceLowPassd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled ZeroFilld",
+    "KSpaceLowPassd RandKSpaceLowPassd RandQuarterTurnd RandResolutiond RandThickSlicesd ScaleByPercentiled UndoScaled "
+    "ZeroFilld",
 }
 CALLABLES = _full(_MONAI) | _full(_OTHERS)
 # MONAI finds a bare name in its own modules first; each of these is there once.

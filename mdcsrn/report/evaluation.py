@@ -16,8 +16,8 @@ from mdcsrn.io.names import is_picture_name
 from mdcsrn.kspace import DegradationSpec, acquired_shape, degrade, grid_affine, resample_grid
 from mdcsrn.kspace.measurement import AxisMeasurement, Measurement
 from mdcsrn.report.page import Array, Comparison, Page, Rotations
-from mdcsrn.report.views import upright
 from mdcsrn.report.rotation import baselines_of, in_plane, study
+from mdcsrn.report.views import upright
 
 if TYPE_CHECKING:
     from mdcsrn.io.volume import Volume

@@ -263,7 +263,9 @@ def slice_panels(
 
 def plane_limit(scene: Scene, name: str, scale: float) -> float:
     """Upper end of a scale for a volume's planes: nearly their largest magnitude, in percent of the data range."""
-    return error_limit([scale * np.abs(np.concatenate([scene.cut(name, plane).ravel() for plane in scene.planes]))], 100)
+    return error_limit(
+        [scale * np.abs(np.concatenate([scene.cut(name, plane).ravel() for plane in scene.planes]))], 100
+    )
 
 
 def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from mdcsrn.transforms.rand_lowpass import (
     RandKSpaceLowPassd,
     RandKSpaceLowPassDict,
 )
+from mdcsrn.transforms.rand_quarter_turn import RandQuarterTurnD, RandQuarterTurnd, RandQuarterTurnDict
 from mdcsrn.transforms.rand_resolution import (
     RandResolution,
     RandResolutionD,
@@ -70,6 +71,9 @@ __all__ = [
     "RandKSpaceLowPassD",
     "RandKSpaceLowPassDict",
     "RandKSpaceLowPassd",
+    "RandQuarterTurnD",
+    "RandQuarterTurnDict",
+    "RandQuarterTurnd",
     "RandResolution",
     "RandResolutionD",
     "RandResolutionDict",

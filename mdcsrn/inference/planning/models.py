@@ -56,14 +56,20 @@ class Model:
         """The network, in evaluation mode, weight normalisation folded.
 
         Raises:
-            CheckpointError: the file is damaged, not the one that its bundle lists, holds another kind of network, or
-                a weight is not finite.
+            CheckpointError: the file is damaged, not the one that its bundle lists, holds another kind of network or
+                one of several channels, or a weight is not finite.
         """
         import torch
 
-        from mdcsrn.networks import fold_weight_norm, load_network
+        from mdcsrn.networks import fold_weight_norm, load_network, traits_of
 
         network = load_network(self.path)
+        channels = traits_of(network).channels
+        if channels != 1:
+            raise CheckpointError(
+                f"{self.path} holds a network of {channels} channels, and a scan has one", got=type(network).__name__,
+                allowed="1 channel (a picture in colours is made grey)", remedy="train it with channels: 1",
+            )  # fmt: skip
         bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
         if bad:
             raise CheckpointError(

@@ -63,13 +63,22 @@ class ExactTiledInferer(Inferer):
         Returns:
             float32 result, the input's spatial shape times the network's scale (the input's own where it is
             `zero_filled`), on the input's device; a MetaTensor keeps its metadata, with the affine of the result.
+
+        Raises:
+            GeometryError: no batch of volumes.
+            ConfigError: other channels than the network's, or a network that does not say what it needs.
         """
         if inputs.ndim != 5:
             raise GeometryError(
                 "inference takes a batch of volumes", got=tuple(inputs.shape), allowed="(N, C, D, H, W)"
             )
-        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         traits = getattr(network, "traits", None)
+        if traits is not None and inputs.shape[1] != traits.channels:
+            raise ConfigError(
+                f"the network {type(network).__name__} takes other channels than the volumes have",
+                got=inputs.shape[1], allowed=traits.channels, remedy="take weights of as many channels",
+            )  # fmt: skip
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         scale = (1, 1, 1) if traits is None else traits.scale
         margin = self._property(network, "margin", self.margin or getattr(traits, "margin", None))
         multiple = getattr(network if traits is None else traits, "multiple", (1, 1, 1))
