@@ -104,7 +104,7 @@ def state_of(output: Path) -> dict[str, Any]:
 
 
 def test_training_stopped_at_a_step_resumes_bitwise(name: str, planes: Path, tmp_path: Path) -> None:
-    """A run of four steps against one that is broken off in its third, in phase 2, without a goodbye, and begun anew."""
+    """A run of four steps against one that is broken off in its third, in phase 2, and begun anew."""
     train(planes, tmp_path / "whole", name).run()
     broken = train(planes, tmp_path / "broken", name)
     trainer = broken.parser.get_parsed_content("train#trainer")
