@@ -64,10 +64,17 @@ def command(
     """
     from mdcsrn.benchmark.measure import Job, machine, synthetic_head
     from mdcsrn.inference.planning.models import find_model
+    from mdcsrn.inference.planning.prepare import check_picture
+    from mdcsrn.io.formats import image_kind
+    from mdcsrn.networks import traits_of
     from mdcsrn.processor import usable_threads
 
     combinations, absent = _combinations(*_wanted(backends, no_int8))
-    weights = find_model(bundle, model).path
+    found = find_model(bundle, model)
+    traits_of(found.network)  # weights that no row could run are refused before any
+    if file is not None:
+        check_picture(file, image_kind(file), found)
+    weights = found.path
     count = threads or usable_threads()
     say = (lambda text: None) if as_json else click.echo
     with tempfile.TemporaryDirectory(prefix="mdcsrn-benchmark-") as folder:

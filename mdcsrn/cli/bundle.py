@@ -24,7 +24,7 @@ def group() -> None:
 @click.argument("bundles", metavar="[BUNDLE]...", nargs=-1, shell_complete=complete.bundles)
 @_json
 def listing(bundles: tuple[str, ...], as_json: bool) -> None:
-    """List bundles and their models with version, size and SHA-256.
+    """List bundles, what each is for, and their models with size and SHA-256.
 
     BUNDLE is a folder or the name of a shipped bundle; without one, all that came with the package.
     """
@@ -37,8 +37,8 @@ def listing(bundles: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for bundle in found:
-        click.echo(printable(f"{bundle['name']} {bundle['version']}"))
-        click.echo(printable(f"  {bundle['task']}"))
+        use = next((model["use"] for model in bundle["models"]), "no weights yet: train it, or give --model FILE")
+        click.echo(printable(f"{bundle['name']} {bundle['version']}: {bundle['task']}{use and f' ({use})'}"))
         for model in bundle["models"]:
             for entry in model["files"]:
                 words = {True: "", False: "  DIFFERS from the hash list", None: "  not on the hash list"}
@@ -46,8 +46,6 @@ def listing(bundles: tuple[str, ...], as_json: bool) -> None:
                 click.echo(printable(
                     f"  {model['name']:<10} {entry['file']:<22} {size:>9}  {entry['sha256']}{words[entry['listed']]}"
                 ))  # fmt: skip
-        if not bundle["models"]:
-            click.echo("  no weights")
 
 
 @group.command("check")

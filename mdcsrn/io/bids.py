@@ -111,7 +111,7 @@ def find_bids(
         raise DataError(
             f"{base} holds no anatomical image{whom}{left_out}",
             allowed=", ".join(suffixes),
-            remedy="check labels and suffix",
+            remedy="check labels and suffix; BIDS knows NIfTI alone: pictures go through `mdcsrn predict FOLDER`",
         )
     return _apart(list(unique.values()))
 

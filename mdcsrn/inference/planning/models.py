@@ -118,6 +118,11 @@ def find_model(bundle: str | os.PathLike[str] | None = None, model: str | os.Pat
             return _of_bundle(home, path)
     for path in (Path(name), *(home / "models" / f"{name}{form}" for form in ("", *SUFFIXES))):
         check_fetched(path)  # a link without content is no file
+    if model is None and not shipped:
+        raise CheckpointError(
+            f"the bundle {home.name} has no weights yet", got="an empty models/",
+            remedy="train it, then publish_weights; or give a file with --model",
+        )  # fmt: skip
     raise CheckpointError(
         f"no weights named {name}",
         allowed=f"a file, or {', '.join(_names(shipped)) or 'nothing'} of {home.name}",
