@@ -3,9 +3,9 @@
     python benchmarks/cycle_step.py [--batch 8] [--patch 320] [--steps 3] [--threads 1] [--precision float32]
 
 All four networks of the published widths (one channel), random patches, both generators and both critics updated. The
-perceptual loss is computed by a VGG19 of random weights, which costs what the real one does; `--no-perceptual` leaves it
-out. The first step is not counted; the median of the others is printed. An epoch has 21,423 slices, a step takes one
-batch of them; a smaller batch (memory) is projected by seconds a slice.
+perceptual loss is computed by a VGG19 of random weights, which costs what the real one does; `--no-perceptual` leaves
+it out. The first step is not counted; the median of the others is printed. An epoch has 21,423 slices, and a step takes
+one batch of them.
 """
 
 from __future__ import annotations
@@ -100,10 +100,14 @@ def main() -> None:
     steps = -(-SLICES // options.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     about = "with" if options.perceptual else "without"
-    print(f"\n{options.batch} x {options.patch // SCALE} -> {options.patch}, {options.precision}, {options.threads} threads, "
-          f"{about} the perceptual loss; load of the machine before: {load:.1f}; {json.dumps(machine())}")  # fmt: skip
-    print(f"median {median:.1f} s a step ({min(seconds):.1f} to {max(seconds):.1f}), {median / options.batch:.2f} s a slice, "
-          f"peak memory {peak:.1f} GiB")  # fmt: skip
+    print(
+        f"\n{options.batch} x {options.patch // SCALE} -> {options.patch}, {options.precision}, {about} perceptual loss"
+    )
+    print(f"{options.threads} threads, load of the machine before: {load:.1f}; {json.dumps(machine())}")
+    print(
+        f"median {median:.1f} s a step ({min(seconds):.1f} to {max(seconds):.1f}), {median / options.batch:.2f} a slice"
+    )
+    print(f"peak memory {peak:.1f} GiB")
     print(f"epoch of {SLICES:,} slices: {steps:,} steps, {steps * median / 3600:.0f} h")
 
 
