@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from mdcsrn.bundle.zoo_rules import SCHEMA_FILE, schema_bytes
+from mdcsrn.hashes import weight_files
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").iterdir())
@@ -77,6 +78,8 @@ def test_logging_uses_the_standard_library_alone(bundle: Path) -> None:
 
 
 def test_the_data_licence_counts_what_the_index_lists(bundle: Path, shared_data: Path) -> None:
+    if not weight_files(bundle / "models"):
+        pytest.skip("no weights, and so no data behind them")
     lines = [line.split("\t") for line in (shared_data / "INDEX.tsv").read_text().splitlines()]
     header, rows = lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
     assert {"source", "licence", "split"} <= set(header)
