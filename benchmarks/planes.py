@@ -1,12 +1,13 @@
 """Judge the networks that refine planes: PSNR and SSIM of each slice, T1w and T2w, against interpolation.
 
-    python benchmarks/planes.py --data FOLDER_WITH_INDEX_TSV [--bundles edsr_x2 wdsr_x4] [--write]
+    python benchmarks/planes.py --data FOLDER_WITH_INDEX_TSV [--bundles edsr_x2 mdcsrn_wgan_gp:2 wdsr_x4] [--write]
 
 Low-passed test volumes (box, both axes of a plane) are restored plane by plane, across the first array axis. Each slice
 with at least a tenth of the fullest slice's head voxels has its figures in two dimensions: PSNR, SSIM (Gaussian 11x11,
 sigma 1.5) in the head mask, data range = 99.9th percentile of the reference volume. They are averaged over slices, then
 over people. "bicubic" is Keys' cubic convolution (a = -1/2) of the acquired matrix, whose samples are those of the
-low-passed volume. `--write` puts the table into benchmarks/planes.md.
+low-passed volume. A network of volumes, which has no factor of its own, is given one: BUNDLE:2. `--write` puts the
+table into benchmarks/planes.md.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ def figures(result: Tensor, reference: Tensor) -> tuple[float, float]:
 
 def judge(bundle: str, folder: Path) -> list[str]:
     """Rows of a table in Markdown."""
-    network = find_model(bundle).network
-    scale = network.traits.scale[-1]
+    name, _, given = bundle.partition(":")
+    network = find_model(name).network
+    scale = int(given or network.traits.scale[-1])
     spec = DegradationSpec(reduction=(1, scale, scale))
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     seconds = []
@@ -109,7 +111,9 @@ def main() -> None:
     """Judge the bundles and print, or write, one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with INDEX.tsv")
-    parser.add_argument("--bundles", nargs="+", default=["edsr_x2", "wdsr_x4"], help="names or folders")
+    parser.add_argument(
+        "--bundles", nargs="+", default=["edsr_x2", "mdcsrn_wgan_gp:2", "wdsr_x4", "mdcsrn_wgan_gp:4"], help="names"
+    )
     parser.add_argument("--write", action="store_true", help="into benchmarks/planes.md")
     options = parser.parse_args()
     lines = [
