@@ -46,13 +46,15 @@ def describe(path: str | os.PathLike[str]) -> ModelDescriptor:
     need("a baseline of a picture model", "spandrel", "torchvision", "spandrel")
     from spandrel import ModelLoader, UnsupportedModelError, canonicalize_state_dict
 
+    from mdcsrn.evaluation.picture_architectures import registry
+
     content = _read(path)
     try:
-        found = ModelLoader(device="cpu").load_from_state_dict(canonicalize_state_dict(content))
+        found = ModelLoader("cpu", registry()).load_from_state_dict(canonicalize_state_dict(content))
     except UnsupportedModelError as error:
         raise CheckpointError(
             f"{path}: no network known to spandrel has such tensors", got=", ".join(sorted(map(str, content))[:3]),
-            allowed="weights of ESRGAN, Real-ESRGAN, SwinIR, HAT, DAT, RCAN and others that spandrel lists",
+            allowed="weights of ESRGAN, Real-ESRGAN, SwinIR, HAT, DAT, RCAN, EDSR, WDSR and others that spandrel lists",
         ) from error  # fmt: skip
     except Exception as error:  # each of its forty architectures fails in its own way
         raise CheckpointError(f"{path}: its tensors do not fit their network", got=first_line(error)) from error

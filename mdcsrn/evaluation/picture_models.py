@@ -1,4 +1,4 @@
-"""Baselines of picture models: any ESRGAN, SwinIR, HAT, DAT or RCAN weight file refines a volume plane by plane."""
+"""Baselines of picture models: any weight file of ESRGAN, SwinIR, HAT, DAT, RCAN, EDSR or WDSR refines a volume plane by plane."""
 
 from __future__ import annotations
 
@@ -160,7 +160,8 @@ def _reduced_axes(old: Sequence[int], new: Sequence[int], model: PictureModel) -
 def _refine(plane: Tensor, model: PictureModel, network: nn.Module) -> Tensor:
     """(h, w) -> (r h, r w): padded as the model wants it, called, and cut."""
     (h, w), r = plane.shape, model.scale
-    output = network(_padded(plane[None, None].expand(1, model.channels, h, w), model))
+    picture = plane.repeat(1, model.channels, 1, 1)  # a copy: RCAN changes its input in place
+    output = network(_padded(picture, model))
     if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-2] < r * h or output.shape[-1] < r * w:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise CheckpointError(f"{model.name} gives no refined picture", got=got, allowed=f"(1, C, {r * h}, {r * w})")
