@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ _path = click.Path(path_type=Path)
 
 TOPICS = {
     "Volumes": ("prediction", "reference", "mask"),
-    "Figures": ("spec", "convention", "legacy", "json_path", "help"),
+    "Figures": ("spec", "names", "convention", "legacy", "json_path", "help"),
 }
 
 
@@ -33,6 +35,9 @@ TOPICS = {
 @click.option("--mask", type=_path, help="Count these voxels instead of the head: a file, or a folder.")
 @click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
               shell_complete=complete.presets)  # fmt: skip
+@click.option("--baseline", "names", multiple=True, metavar="NAME",
+              help="With --spec: nearest, trilinear, 'cubic B-spline', zero-filled, or spandrel:FILE, the weights of a "
+              "picture model such as ESRGAN. Repeatable.")  # fmt: skip
 @click.option("--convention", type=click.Choice(["fastmri"]), help="Add the figures as fastMRI defines them.")
 @click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
 @click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")
@@ -41,6 +46,7 @@ def command(
     reference: Path,
     mask: Path | None,
     spec: str | None,
+    names: tuple[str, ...],
     convention: str | None,
     legacy: bool,
     json_path: Path | None,
@@ -50,11 +56,14 @@ def command(
     Folders are matched by file name. Where some pairs cannot be read or do not fit, the others are done, the bad ones
     are listed and the exit code is not 0.
     """
-    from mdcsrn.evaluation import degradation_label, render, write_json
+    from mdcsrn.evaluation import check_baselines, degradation_label, render, write_json
     from mdcsrn.kspace import load_spec
     from mdcsrn.resources import config
 
     degradation = load_spec(config(spec, "degradation")) if spec is not None else None
+    if names and degradation is None:
+        raise click.UsageError("--baseline needs --spec: how the short scan is made from the reference")
+    check_baselines(names)
     rows: list[Row] = []
     failures: list[MdcsrnError] = []
     pairs, unmatched = match(prediction, reference)
@@ -67,9 +76,8 @@ def command(
     with click.progressbar(pairs, label="evaluating", file=sys.stderr, hidden=hidden) as progress:
         for name, predicted, truth in progress:
             try:
-                rows += score(
-                    name, predicted, truth, _mask_of(mask, name), degradation, legacy, convention == "fastmri"
-                )
+                region = _mask_of(mask, name)
+                rows += score(name, predicted, truth, region, degradation, legacy, convention == "fastmri", names)
             except MdcsrnError as error:
                 failures.append(error)
     if rows:
@@ -124,13 +132,15 @@ def score(
     degradation: DegradationSpec | None,
     legacy: bool,
     fastmri: bool,
+    names: Sequence[str] = (),
 ) -> list[Row]:
-    """Rows of one pair of files; raises GeometryError where their grids differ."""
+    """Rows of one pair of files, and of the named baselines; raises GeometryError where their grids differ."""
     import torch
 
-    from mdcsrn.evaluation import compare
+    from mdcsrn.evaluation import baselines, compare
     from mdcsrn.io.formats import read_image
     from mdcsrn.io.same_place import check_same_place
+    from mdcsrn.kspace import degrade
 
     prediction, reference = read_image(predicted), read_image(truth)
     check_same_place(prediction, reference, predicted, truth)
@@ -140,6 +150,9 @@ def score(
         check_same_place(chosen, reference, mask, truth)
         region = torch.from_numpy(chosen.array) != 0
     candidates = {"prediction": torch.from_numpy(prediction.array)}
+    if names and degradation is not None:
+        short = degrade(torch.from_numpy(reference.array), replace(degradation, grid="acquired"))
+        candidates.update(baselines(short, reference.shape, names))
     return compare(torch.from_numpy(reference.array), candidates, degradation, name, region, legacy, fastmri)
 
 

@@ -1,8 +1,9 @@
-"""Baselines without a network: nearest, trilinear, B-spline, Lanczos and zero-filled up-sampling."""
+"""Baselines: nearest, trilinear, B-spline, Lanczos and zero-filled up-sampling, and picture models by file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scipy.ndimage import affine_transform
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError, GeometryError
+from mdcsrn.evaluation.picture_models import PREFIX, load_picture_model, refine_planes
 from mdcsrn.kspace import resample_grid
 
 ZERO_FILLED = "zero-filled"
@@ -31,21 +33,25 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
     Args:
         acquired: (D, H, W) or (C, D, H, W), any unit.
         shape: (D, H, W) of the reference grid.
-        method: one of :data:`METHODS`. ``"nearest"`` takes the higher index where two are equally near; ``"Lanczos"``
-            is a sinc in a window of three samples to each side (:func:`lanczos_matrix`).
+        method: one of :data:`METHODS`, or ``"spandrel:FILE"``, the weights of a picture model
+            (:func:`mdcsrn.evaluation.picture_models.refine_planes`). ``"nearest"`` takes the higher index where two are
+            equally near; ``"Lanczos"`` is a sinc in a window of three samples to each side (:func:`lanczos_matrix`).
 
     Returns:
         (…, D, H, W) on the reference grid, float32, same unit, on the input's device.
 
     Raises:
         ConfigError: unknown method.
-        GeometryError: not three spatial axes.
+        GeometryError: not three spatial axes, or axes that the picture model does not refine.
+        CheckpointError, MissingDependencyError: as :func:`mdcsrn.evaluation.picture_models.load_picture_model`.
     """
     if acquired.ndim not in (3, 4) or len(shape) != 3:
         raise GeometryError(
             "up-sampling needs three spatial axes", got=f"{tuple(acquired.shape)} to {tuple(shape)}",
             allowed="(D, H, W) or (C, D, H, W) to (D, H, W)",
         )  # fmt: skip
+    if method.startswith(PREFIX):
+        return refine_planes(acquired, shape, load_picture_model(method.removeprefix(PREFIX)))
     if method == ZERO_FILLED:
         return resample_grid(acquired.float(), shape)
     if method == LANCZOS:
@@ -53,7 +59,7 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
         d, h, w = (torch.from_numpy(lanczos_matrix(n, m)).to(acquired.device, torch.float32) for n, m in sizes)
         return torch.einsum("ij,...jhw->...ihw", d, h @ acquired.float() @ w.T)
     if method not in SPLINE_ORDERS:
-        raise ConfigError("unknown baseline", got=method, allowed=", ".join(METHODS))
+        raise ConfigError("unknown baseline", got=method, allowed=", ".join((*METHODS, f"{PREFIX}FILE")))
     volumes = acquired.detach().cpu().float().reshape(-1, *acquired.shape[-3:]).numpy()
     placed = np.stack([_interpolate(volume, shape, SPLINE_ORDERS[method]) for volume in volumes])
     return torch.from_numpy(placed).reshape(*acquired.shape[:-3], *shape).to(acquired.device)
@@ -95,5 +101,34 @@ def _interpolate(volume: NDArray[np.float32], shape: Sequence[int], order: int) 
 
 
 def baselines(acquired: Tensor, shape: Sequence[int], names: Sequence[str] = BASELINES) -> dict[str, Tensor]:
-    """Every named baseline of one acquired volume; see :func:`upsample`."""
-    return {name: upsample(acquired, shape, name) for name in names}
+    """Every named baseline of one acquired volume by its label; see :func:`upsample` and :func:`label`."""
+    return {label(name): upsample(acquired, shape, name) for name in names}
+
+
+def label(name: str) -> str:
+    """What a table calls a baseline: its name, that of a picture model without the folders of its file.
+
+    >>> label("spandrel:/models/RRDB_ESRGAN_x4.pth")
+    'spandrel:RRDB_ESRGAN_x4.pth'
+    """
+    return PREFIX + Path(name.removeprefix(PREFIX)).name if name.startswith(PREFIX) else name
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Refuse a list of baselines before the work begins; picture models are loaded.
+
+    Raises:
+        ConfigError: an unknown name, or two files of one name.
+        CheckpointError, MissingDependencyError: as :func:`mdcsrn.evaluation.picture_models.load_picture_model`.
+    """
+    unknown = [name for name in names if name not in BASELINES and not name.startswith(PREFIX)]
+    if unknown:
+        allowed = ", ".join((*BASELINES, f"{PREFIX}FILE"))
+        raise ConfigError("unknown baseline", got=", ".join(unknown), allowed=allowed)
+    labels = [label(name) for name in names]
+    twice = sorted({name for name in labels if labels.count(name) > 1})
+    if twice:
+        raise ConfigError("two baselines of one name", got=", ".join(twice), remedy="rename a file, or leave one out")
+    for name in names:
+        if name.startswith(PREFIX):
+            load_picture_model(name.removeprefix(PREFIX))

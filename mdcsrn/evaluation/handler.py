@@ -16,7 +16,7 @@ from monai.utils import string_list_all_gather
 from torch import Tensor
 
 from mdcsrn.errors import ConfigError, DataError
-from mdcsrn.evaluation.baselines import BASELINES, ZERO_FILLED, baselines
+from mdcsrn.evaluation.baselines import BASELINES, ZERO_FILLED, baselines, check_baselines, label
 from mdcsrn.evaluation.comparison import SR, SR_RAW, Row, compare, degradation_label
 from mdcsrn.evaluation.table import render, write_csv, write_json
 from mdcsrn.io import image_stem
@@ -35,11 +35,13 @@ class ComparisonTable:
     Args:
         output_dir: folder of both files.
         degradation: specification or its plain values; None reads what the low-pass transform recorded in ``image``.
-        baselines: names out of :data:`mdcsrn.evaluation.BASELINES`, in the table's order.
+        baselines: names out of :data:`mdcsrn.evaluation.BASELINES`, and ``spandrel:FILE`` for weights of a picture
+            model, in the table's order.
         legacy: also the figures of :func:`mdcsrn.metrics.legacy_metrics`.
 
     Raises:
         ConfigError: unknown baseline or bad degradation; later, an engine without ``decollate`` or a missing key.
+        CheckpointError, MissingDependencyError: a picture model cannot be used.
     """
 
     def __init__(
@@ -49,9 +51,7 @@ class ComparisonTable:
         baselines: Sequence[str] = BASELINES,
         legacy: bool = False,
     ) -> None:
-        unknown = [name for name in baselines if name not in BASELINES]
-        if unknown:
-            raise ConfigError("unknown baseline", got=", ".join(unknown), allowed=", ".join(BASELINES))
+        check_baselines(baselines)
         if isinstance(degradation, Mapping):
             degradation = DegradationSpec.from_dict(degradation)
         self.output_dir = Path(output_dir)
@@ -100,12 +100,12 @@ class ComparisonTable:
             )
         spec = self.degradation or recorded_degradation(item["image"])
         self._specs.setdefault(degradation_label(spec), spec)
-        image, label, pred = (_plain(item[key]) for key in ("image", "label", "pred"))
+        image, truth, pred = (_plain(item[key]) for key in ("image", "label", "pred"))
         candidates = {SR: pred}
         if isinstance(item.get("pred_raw"), Tensor):
             candidates[SR_RAW] = _plain(item["pred_raw"])
-        candidates.update(self._baselines(image, label.shape[-3:], spec))
-        return compare(label, candidates, spec, self._subject(item["label"]), legacy=self.legacy)
+        candidates.update(self._baselines(image, truth.shape[-3:], spec))
+        return compare(truth, candidates, spec, self._subject(item["label"]), legacy=self.legacy)
 
     def _baselines(self, image: Tensor, shape: Sequence[int], spec: DegradationSpec) -> dict[str, Tensor]:
         if image.shape[-3:] != torch.Size(shape):
@@ -113,7 +113,7 @@ class ComparisonTable:
         # The image is the zero-filled one; its centre of k-space is what the scan measured.
         acquired = resample_grid(image, acquired_shape(shape, spec.reduction))
         made = baselines(acquired, shape, [name for name in self.baselines if name != ZERO_FILLED])
-        return {name: image if name == ZERO_FILLED else made[name] for name in self.baselines}
+        return {label(name): image if name == ZERO_FILLED else made[label(name)] for name in self.baselines}
 
     def _subject(self, label: Tensor) -> str:
         path = str(getattr(label, "meta", {}).get("filename_or_obj", "")) or f"volume {len(self._sources) + 1}"
