@@ -1,4 +1,4 @@
-"""Baselines of picture models: any weight file of ESRGAN, SwinIR, HAT, DAT, RCAN, EDSR or WDSR refines a volume plane by plane."""
+"""Picture models as baselines: ESRGAN, SwinIR, HAT, DAT, RCAN, EDSR or WDSR refine a volume plane by plane."""
 
 from __future__ import annotations
 

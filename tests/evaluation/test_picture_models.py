@@ -124,6 +124,21 @@ def test_units_are_those_of_the_volume_and_nothing_is_clipped() -> None:
     assert float(black.abs().max()) == 0
 
 
+def test_a_model_may_change_its_input_in_place() -> None:
+    """As RCAN does; colours must not share their memory, and no plane may see what another one left."""
+
+    class Careless(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x *= 255
+            return nn.functional.interpolate(x, scale_factor=2) / 255
+
+    low = acquired(blob((4, 40, 40)), (1, 2), 2)
+    before = low.clone()
+    result = refine_planes(low, (4, 40, 40), PictureModel("careless", Careless(), 2, channels=3))
+    assert torch.allclose(result, refine_planes(low, (4, 40, 40), enlarging(2, "nearest")), atol=1e-3)
+    assert torch.equal(low, before)
+
+
 @pytest.mark.parametrize(("size", "seen"), [
     ({"minimum": 64}, (64, 64)), ({"multiple": 16}, (32, 48)), ({"square": True}, (35, 35)),
     ({"minimum": 20, "multiple": 8, "square": True}, (40, 40)), ({"minimum": 200}, (200, 200)), ({}, (20, 35)),
