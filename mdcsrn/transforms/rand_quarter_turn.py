@@ -50,16 +50,13 @@ class RandQuarterTurnd(RandRotate90d):
             raise ConfigError("the shortest axis to be exchanged has a length", got=least, allowed=">= 1 voxels")
         self.least = least
 
-    def __call__(  # type: ignore[override]
-        self, data: Mapping[Hashable, torch.Tensor], lazy: bool | None = None
-    ) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[Hashable, torch.Tensor], lazy: bool | None = None) -> dict[Hashable, Any]:
         """Turn the volume under each key, or none."""
         shape = next(data[key].shape[1:] for key in self.key_iterator(data))
         if min(shape[axis] for axis in self.spatial_axes) < self.least:
             self.randomize()
             return dict(data)
-        turned: dict[Hashable, Any] = super().__call__(data, lazy=lazy)
-        return turned
+        return dict(super().__call__(data, lazy=lazy))
 
 
 RandQuarterTurnD = RandQuarterTurnDict = RandQuarterTurnd
