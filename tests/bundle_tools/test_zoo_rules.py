@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 
 from mdcsrn.bundle.check import check
 from mdcsrn.cli.main import main
+from mdcsrn.networks import EDSR, publish_weights, save_weights
+from mdcsrn.resources import bundle_folder
 
 
 def rules(source: Path) -> set[str]:
@@ -113,3 +116,17 @@ def test_check_as_a_command(foreign: Path) -> None:
     document = json.loads(CliRunner().invoke(main, ["bundle", "check", str(foreign), "--json"]).stdout)
     assert document["verdict"] == "refused"
     assert document["findings"][0] == {"rule": "program", "where": "run.sh", "text": "a program", "verdict": "refused"}
+
+
+def test_list_says_what_a_bundle_is_for(tmp_path: Path) -> None:
+    planes, empty = tmp_path / "planes", tmp_path / "empty"
+    for home in (planes, empty):
+        shutil.copytree(bundle_folder("edsr_x2"), home, ignore=shutil.ignore_patterns("models", "runs"))
+    save_weights(tmp_path / "trained.pt", EDSR(scale=3, width=4, blocks=1))
+    publish_weights(tmp_path / "trained.pt", planes / "models", "model")
+    shown = CliRunner().invoke(main, ["bundle", "list", str(planes), str(empty)])
+    lines = [line for line in shown.output.splitlines() if not line.startswith(" ")]
+    metadata = json.loads((planes / "configs" / "metadata.json").read_text())
+    what = f"{metadata['version']}: {metadata['task']}"
+    assert lines[0] == f"planes {what} (planes and pictures, factor 1 3 3 along any two axes)"
+    assert lines[1] == f"empty {what} (no weights yet: train it, or give --model FILE)"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
+import nibabel as nib
 import numpy as np
 import pytest
 import skimage.io
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mdcsrn.cli.main import main
 from mdcsrn.data.inference_list import scans
+from mdcsrn.files import sha256
 from mdcsrn.io import Volume, read_volume, write_volume
 from mdcsrn.io.sources import find_cases, load_case
+from mdcsrn.networks import EDSR, save_weights
+from mdcsrn.record.sidecar import SEAL, plain, read_sidecar, seal
+from mdcsrn.resources import bundle_folder
 
 SIZE = (40, 48)
 
@@ -187,3 +193,122 @@ def test_degrade_lists_the_bad_and_does_the_rest(classes: Path, tmp_path: Path) 
         result = run("degrade", classes, "-o", output, "--spec", "hcp_2x2")
         assert result.exit_code == 7
         assert words in result.output
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_weights(tmp_path / "x.pt", EDSR(width=8, blocks=2))
+    return tmp_path / "x.pt"
+
+
+def verified(output: Path, source: Path) -> dict[str, tuple[bool | None, str]]:
+    shown = run("verify", output, "--input", source, "--json")
+    return {check["name"]: (check["passed"], check["text"]) for check in json.loads(shown.stdout)["checks"]}
+
+
+def with_output_hash(output: Path) -> None:
+    """The record of a changed file, its own hash and seal made to fit: what is left must be found in the file."""
+    record = read_sidecar(output.with_suffix(".json"))
+    record["output_sha256"] = sha256(output)
+    record[SEAL] = seal(record)
+    output.with_suffix(".json").write_text(json.dumps(plain(record)))
+
+
+def test_verify_judges_what_a_png_holds(tmp_path: Path, model: Path) -> None:
+    array = np.asarray(Image.open(picture(tmp_path / "a.png", 1)))
+    Image.fromarray(array).save(tmp_path / "a.png", dpi=(25.4 / 0.7, 25.4 / 0.9))
+    output = tmp_path / "out.png"
+    assert run("predict", tmp_path / "a.png", "-o", output, "--model", model).exit_code == 0
+    found = verified(output, tmp_path / "a.png")
+    assert {passed for passed, _ in found.values()} == {True}
+    assert "pixel size" in found["header"][1]
+    assert "states no position" in found["geometry"][1]
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["spacing_mm"][1:] == pytest.approx([0.45, 0.35], rel=1e-3)
+    np.testing.assert_allclose(record["affine"], np.diag([1, 0.45, 0.35, 1]), rtol=1e-3, atol=1e-6)
+
+    pixels = np.asarray(Image.open(output))
+    Image.fromarray(pixels).save(output, dpi=(25.4 / 0.35, 25.4 / 0.46))  # rows of 0.46 mm, not 0.45 mm
+    with_output_hash(output)
+    found = verified(output, tmp_path / "a.png")
+    assert {name for name, (passed, _) in found.items() if passed is False} == {"header", "geometry"}
+    assert "pixels of 0.46 x 0.35 mm, not 0.45 x" in found["header"][1]
+    Image.fromarray(pixels[:-2]).save(output, dpi=(25.4 / 0.35, 25.4 / 0.45))
+    with_output_hash(output)
+    found = verified(output, tmp_path / "a.png")
+    assert {name for name, (passed, _) in found.items() if passed is False} == {"header", "geometry", "consistency"}
+
+
+def test_maps_beside_a_picture_are_nifti_and_labels_png(tmp_path: Path, model: Path) -> None:
+    scan, output = picture(tmp_path / "a.png", 1), tmp_path / "out.png"
+    labels = (np.asarray(Image.open(scan)) > 100).astype(np.uint8) * 7
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    words = ("predict", scan, "-o", output, "--model", model, "--uncertainty", "--mask", tmp_path / "labels.png")
+    assert run(*words).exit_code == 0
+    for role in ("mean", "spread", "invention"):
+        loaded = nib.load(tmp_path / f"out_{role}.nii.gz")
+        assert (loaded.shape, loaded.get_data_dtype()) == ((1, 80, 96), np.dtype(np.float32))
+    mean = nib.load(tmp_path / "out_mean.nii.gz").get_fdata()[0]
+    difference = np.abs(mean - skimage.io.imread(output))[8:-8, 8:-8]
+    assert np.median(difference) < 10, "the mean of the flips is the picture again, not scaled to eight bits"
+    carried = skimage.io.imread(tmp_path / "out_mask.png")
+    np.testing.assert_array_equal(carried[::2, ::2], labels)
+    assert "done before" in run(*words, "--resume").output
+    assert {passed for passed, _ in verified(output, scan).values()} == {True}
+    for name, array in (("half", labels * 0.5), ("below", labels.astype(np.float32) - 1)):
+        nib.save(nib.Nifti1Image(array[None].astype(np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+        result = run(
+            "predict", scan, "-o", tmp_path / "no.png", "--model", model, "--mask", tmp_path / f"{name}.nii.gz"
+        )
+        assert result.exit_code != 0
+        assert "the labels do not fit a PNG" in result.output
+        assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "alpha.png", "--model", "x.pt"), "alpha.png has an alpha channel"),
+        (("predict", "palette.png", "--model", "x.pt"), "palette.png has a palette of colours"),
+        (("predict", "a.png", "--model", "x.pt", "--factor", 3, 3, 1), "remedy: --factor 1 2 2"),
+        (("predict", "a.png", "--model", "x.pt", "--same-grid"), "leave --same-grid out"),
+        (("predict", "a.png", "--model", "x.pt", "--dicom-out", "series"), "is no DICOM series"),
+        (("predict", "a.png", "--model", "colour.pt"), "holds a network of 3 channels, and a scan has one"),
+        (("info", "a.png", "--model", "colour.pt"), "holds a network of 3 channels"),
+        (("bundle", "export", "edsr_x2", "--model", "colour.pt", "--format", "onnx", "-o", "x.onnx"), "3 channels"),
+        (("benchmark", "a.png", "--model", "colour.pt"), "holds a network of 3 channels"),
+        (("benchmark", "a.png"), "is a picture of one plane, and the network MDCSRN is 3D"),
+        (("bids", "dataset", "out", "participant", "--model", "x.pt"), "pictures go through `mdcsrn predict FOLDER`"),
+        (("predict", "a.png", "--bundle", "empty"), "the bundle empty has no weights yet"),
+    ],
+)
+def test_what_does_not_fit_a_picture_is_one_line(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = np.asarray(Image.open(picture(tmp_path / "a.png", 1)))
+    colour = np.stack([grey, grey // 2, grey // 3], -1)
+    Image.fromarray(np.dstack([colour, np.full(grey.shape, 255, np.uint8)])).save("alpha.png")
+    Image.fromarray(colour).quantize(32).save("palette.png")
+    save_weights("colour.pt", EDSR(width=8, blocks=1, channels=3))
+    picture(tmp_path / "dataset" / "sub-1" / "anat" / "sub-1_T1w.png", 2)
+    (tmp_path / "dataset" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    shutil.copytree(bundle_folder("edsr_x2"), "empty", ignore=shutil.ignore_patterns("models"))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = run(*arguments)
+    assert result.exit_code != 0
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_network_of_one_channel_takes_colours_as_grey(tmp_path: Path, model: Path) -> None:
+    grey = np.asarray(Image.open(picture(tmp_path / "a.png", 1)))
+    Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "rgb.png")
+    for name in ("a", "rgb"):
+        assert (
+            run("predict", tmp_path / f"{name}.png", "-o", tmp_path / f"{name}_sr.png", "--model", model).exit_code == 0
+        )
+    np.testing.assert_array_equal(*(skimage.io.imread(tmp_path / f"{name}_sr.png") for name in ("a", "rgb")))

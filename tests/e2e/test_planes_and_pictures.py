@@ -18,8 +18,10 @@ import pydicom
 import pytest
 import skimage.io
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+from mdcsrn.cli.main import main
 from mdcsrn.networks import EDSR, publish_weights, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,17 +36,18 @@ KNOBS = {
 }  # fmt: skip
 
 
-def run(*words: object, module: str = "mdcsrn", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def bundle_run(*words: object) -> subprocess.CompletedProcess[str]:
+    """``python -m monai.bundle run`` in the shipped bundle's folder."""
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)], cwd=cwd, env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "monai.bundle", "run", *map(str, words)], cwd=BUNDLE,
+        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
 def done(*words: object) -> str:
-    result = run(*words)
-    assert result.returncode == 0, result.stderr[-3000:]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output[-3000:]
     return result.stdout
 
 
@@ -169,25 +172,22 @@ def test_a_folder_of_pictures(bundle: Path, pictures: Path, tmp_path: Path) -> N
     assert "WRONG" not in done("verify", output / made[0], "--input", source / given[0])
 
 
+@pytest.mark.long
 def test_pictures_train_and_are_judged(pictures: Path, tmp_path: Path) -> None:
     done("data", "folder", pictures, "-o", tmp_path / "list.json", "--subject-pattern", r"hku-(\w+)_s")
     knobs = KNOBS | {"datalist": tmp_path / "list.json", "output_dir": tmp_path / "run"}
     words = [word for key, value in knobs.items() for word in (f"--{key}", str(value))]
-    trained = run("run", "training", "--config_file", "configs/train.yaml", *words, module="monai.bundle", cwd=BUNDLE)
+    trained = bundle_run("training", "--config_file", "configs/train.yaml", *words)
     assert trained.returncode == 0, trained.stderr[-3000:]
     old, new = (torch.load(tmp_path / "run" / name, weights_only=True) for name in ("model_best.pt", "model.pt"))
     assert old.keys() == new.keys()
     knobs = {"datalist": tmp_path / "list.json", "checkpoint": tmp_path / "run" / "model.pt", "output_dir": tmp_path}
     words = [word for key, value in knobs.items() for word in (f"--{key}", str(value))]
-    judged = run(
-        "run", "evaluating", "--config_file", "configs/evaluate.yaml", *words, module="monai.bundle", cwd=BUNDLE
-    )
+    judged = bundle_run("evaluating", "--config_file", "configs/evaluate.yaml", *words)
     assert judged.returncode == 0, judged.stderr[-3000:]
     assert ",head,SR," in (tmp_path / "per_subject.csv").read_text()
     save_weights(tmp_path / "colour.pt", EDSR(width=8, blocks=2, channels=3))
     words[words.index("--checkpoint") + 1] = str(tmp_path / "colour.pt")
-    refused = run(
-        "run", "evaluating", "--config_file", "configs/evaluate.yaml", *words, module="monai.bundle", cwd=BUNDLE
-    )
+    refused = bundle_run("evaluating", "--config_file", "configs/evaluate.yaml", *words)
     assert refused.returncode != 0
     assert "takes other channels than the volumes have" in refused.stderr.splitlines()[-1]
