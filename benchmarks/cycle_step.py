@@ -4,8 +4,9 @@
 
 All four networks of the published widths (one channel), random patches, both generators and both critics updated. The
 perceptual loss is computed by a VGG19 of random weights, which costs what the real one does; `--no-perceptual` leaves
-it out. The first step is not counted; the median of the others is printed. An epoch has 21,423 slices, and a step takes
-one batch of them.
+it out. The first step is not counted; medians of the others are printed. An epoch has 21,423 slices, a step takes one
+batch of them. Beside the seconds that pass stand the processor's own: with one thread they are what a step takes on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -66,19 +67,19 @@ def trainer(options: argparse.Namespace) -> CycleTrainer:
     )
 
 
-def step_seconds(options: argparse.Namespace) -> list[float]:
-    """Seconds of each step but the first."""
-    engine, seconds = trainer(options), []
+def step_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Seconds of each step but the first: passed, and of the processor."""
+    engine, seconds = trainer(options), list[tuple[float, float]]()
     edge = options.patch // SCALE
     for number in range(options.steps + 1):
         batch = {
             "image": torch.rand(options.batch, 1, 1, edge, edge),
             "label": torch.rand(options.batch, 1, 1, options.patch, options.patch),
         }
-        start = time.perf_counter()
+        start, work = time.perf_counter(), time.process_time()
         engine.train_step(CycleStep.CYCLE, batch)
-        seconds.append(time.perf_counter() - start)
-        print(f"step {number}: {seconds[-1]:.1f} s", flush=True)
+        seconds.append((time.perf_counter() - start, time.process_time() - work))
+        print(f"step {number}: {seconds[-1][0]:.1f} s, of the processor {seconds[-1][1]:.1f} s", flush=True)
     return seconds[1:]
 
 
@@ -96,7 +97,6 @@ def main() -> None:
     torch.manual_seed(0)
     load = os.getloadavg()[0]
     seconds = step_seconds(options)
-    median = statistics.median(seconds)
     steps = -(-SLICES // options.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     about = "with" if options.perceptual else "without"
@@ -104,11 +104,11 @@ def main() -> None:
         f"\n{options.batch} x {options.patch // SCALE} -> {options.patch}, {options.precision}, {about} perceptual loss"
     )
     print(f"{options.threads} threads, load of the machine before: {load:.1f}; {json.dumps(machine())}")
-    print(
-        f"median {median:.1f} s a step ({min(seconds):.1f} to {max(seconds):.1f}), {median / options.batch:.2f} a slice"
-    )
-    print(f"peak memory {peak:.1f} GiB")
-    print(f"epoch of {SLICES:,} slices: {steps:,} steps, {steps * median / 3600:.0f} h")
+    print(f"peak memory {peak:.1f} GiB; epoch of {SLICES:,} slices: {steps:,} steps")
+    for kind, values in zip(("passed", "of the processor"), zip(*seconds, strict=True), strict=True):
+        median = statistics.median(values)
+        hours = steps * median / 3600
+        print(f"seconds {kind}: {median:.1f} a step, {median / options.batch:.2f} a slice; {hours:.0f} h an epoch")
 
 
 if __name__ == "__main__":
