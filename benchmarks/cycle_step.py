@@ -3,9 +3,10 @@
     python benchmarks/cycle_step.py [--batch 8] [--patch 320] [--steps 3] [--threads 1] [--precision float32]
 
 All four networks of the published widths (one channel), random patches, both generators and both critics updated. The
-perceptual loss is computed by a VGG19 of random weights, which costs what the real one does; `--no-perceptual` omits
-it. The first step is not counted; the median of the others is printed. An epoch has 21,423 slices, a step takes one
-batch of them; a smaller batch (memory) is projected by seconds a slice.
+perceptual loss is computed by a VGG19 of random weights, which costs what the real one does; `--no-perceptual` leaves
+it out. The first step is not counted; medians of the others are printed. An epoch has 21,423 slices, a step takes one
+batch of them. Beside the seconds that pass stand the processor's own: with one thread they are what a step takes on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -66,19 +67,19 @@ def trainer(options: argparse.Namespace) -> CycleTrainer:
     )
 
 
-def step_seconds(options: argparse.Namespace) -> list[float]:
-    """Seconds of each step but the first."""
-    engine, seconds = trainer(options), []
+def step_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Seconds of each step but the first: passed, and of the processor."""
+    engine, seconds = trainer(options), list[tuple[float, float]]()
     edge = options.patch // SCALE
     for number in range(options.steps + 1):
         batch = {
             "image": torch.rand(options.batch, 1, 1, edge, edge),
             "label": torch.rand(options.batch, 1, 1, options.patch, options.patch),
         }
-        start = time.perf_counter()
+        start, work = time.perf_counter(), time.process_time()
         engine.train_step(CycleStep.CYCLE, batch)
-        seconds.append(time.perf_counter() - start)
-        print(f"step {number}: {seconds[-1]:.1f} s", flush=True)
+        seconds.append((time.perf_counter() - start, time.process_time() - work))
+        print(f"step {number}: {seconds[-1][0]:.1f} s, of the processor {seconds[-1][1]:.1f} s", flush=True)
     return seconds[1:]
 
 
@@ -96,16 +97,18 @@ def main() -> None:
     torch.manual_seed(0)
     load = os.getloadavg()[0]
     seconds = step_seconds(options)
-    median = statistics.median(seconds)
     steps = -(-SLICES // options.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     about = "with" if options.perceptual else "without"
-    sizes = f"{options.batch} x {options.patch // SCALE} -> {options.patch}, {options.precision}"
-    print(f"\n{sizes}, {options.threads} threads, {about} the perceptual loss; load before: {load:.1f}")
-    print(json.dumps(machine()))
-    spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-    print(f"median {median:.1f} s a step ({spread}), {median / options.batch:.2f} s a slice, peak {peak:.1f} GiB")
-    print(f"epoch of {SLICES:,} slices: {steps:,} steps, {steps * median / 3600:.0f} h")
+    print(
+        f"\n{options.batch} x {options.patch // SCALE} -> {options.patch}, {options.precision}, {about} perceptual loss"
+    )
+    print(f"{options.threads} threads, load of the machine before: {load:.1f}; {json.dumps(machine())}")
+    print(f"peak memory {peak:.1f} GiB; epoch of {SLICES:,} slices: {steps:,} steps")
+    for kind, values in zip(("passed", "of the processor"), zip(*seconds, strict=True), strict=True):
+        median = statistics.median(values)
+        hours = steps * median / 3600
+        print(f"seconds {kind}: {median:.1f} a step, {median / options.batch:.2f} a slice; {hours:.0f} h an epoch")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.pack import pack
+from mdcsrn.cli.main import main
 from mdcsrn.engines.checkpoint import latest_training
 from mdcsrn.errors import root_error
 from mdcsrn.kspace import DegradationSpec, degrade
@@ -209,6 +211,11 @@ def test_the_model_zoo_and_the_package_take_it(
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert check(home) == []
     assert pack(home, tmp_path / f"{name}.zip").stat().st_size > 0
+    nib.save(nib.Nifti1Image(np.random.default_rng(2).random((12, 11, 9), np.float32), np.eye(4)), "scan_T1w.nii.gz")
+    words = ["predict", "scan_T1w.nii.gz", "--bundle", str(home), "-o", str(tmp_path / "fine.nii.gz")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert sorted(np.array(nib.load(tmp_path / "fine.nii.gz").shape) // (12, 11, 9)) == [1, scale, scale]
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -301,11 +308,3 @@ def test_two_processes_share_a_batch(name: str, planes: Path, tmp_path: Path) ->
             for run in (one, two)
         )
         assert float((first - second).norm()) < 0.02 * float(first.norm())
-
-
-@pytest.fixture(autouse=True)
-def two_threads_at_most() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, 2))
-    yield
-    torch.set_num_threads(before)

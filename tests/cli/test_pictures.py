@@ -166,7 +166,7 @@ def test_info_describes_a_picture(tmp_path: Path) -> None:
 def test_degrade_takes_folders_of_volumes_too(tmp_path: Path, numpy_low_pass: Callable) -> None:
     array = np.random.default_rng(0).random((8, 9, 10)).astype(np.float32)
     write_volume(Volume(array, np.eye(4)), tmp_path / "in" / "sub" / "a.nii.gz")
-    nibabel.freesurfer.MGHImage(array, np.eye(4)).to_filename(tmp_path / "in" / "b.mgh")  # a format that is not written
+    nib.freesurfer.MGHImage(array, np.eye(4)).to_filename(tmp_path / "in" / "b.mgh")  # a format that is not written
     picture(tmp_path / "in" / "preview.png", 1)
     result = run("degrade", tmp_path / "in", "-o", tmp_path / "low", "--spec", "hcp_2x2")
     assert result.exit_code == 0, result.output
