@@ -31,7 +31,7 @@ def test_the_good_are_done_and_the_bad_is_named(clinic: tuple[Server, Path], pre
     said = "\n".join(state["details"])
     assert "4 done, 1 failed" in said
     assert "failed: sub-broken_T1w: " in said
-    assert "not an image" in said
+    assert "not a NIfTI file" in said
     labels = studies / "labels" / FINER
     assert sorted(file.name for file in labels.iterdir()) == sorted(f"{name}.nii.gz" for name in (*PEOPLE, FILLED))
     for name in ("sub-a_T1w", FILLED):

@@ -79,7 +79,7 @@ def broken_scans(folder: Path) -> dict[str, tuple[Path, str]]:
     flat[280:296] = bytes(16)  # srow_x
     (folder / "singular.nii").write_bytes(flat)
     made["cut"] = folder / "cut.nii.gz", "cut.nii.gz"
-    made["text"], made["empty"] = (folder / "text.nii", "not an image"), (folder / "empty.nii.gz", "")
+    made["text"], made["empty"] = (folder / "text.nii", "not a NIfTI file"), (folder / "empty.nii.gz", "")
     made["singular"] = folder / "singular.nii", "impossible voxel size"
     return made
 

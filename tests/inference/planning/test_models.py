@@ -162,7 +162,7 @@ def test_unknown_bundles(default, name) -> None:
 def test_a_bundle_without_its_weights(elsewhere) -> None:
     for path in (elsewhere / "models").iterdir():
         path.unlink()
-    with pytest.raises(CheckpointError, match="no weights named model"):
+    with pytest.raises(CheckpointError, match="has no weights yet"):
         find_model(elsewhere)
     assert model_names(elsewhere) == []
 

@@ -103,9 +103,12 @@ def test_deep_sequences_end_in_an_error_or_not_at_all(tmp_path: Path, make_slice
 def test_many_frames_cost_in_proportion(tmp_path: Path, make_enhanced, save: Save) -> None:
     def seconds(times: int) -> float:
         folder = save([make_enhanced(times=times)], tmp_path / str(times))
-        start = time.process_time()
-        find_series(folder)
-        return time.process_time() - start
+        taken = []
+        for _ in range(3):  # the least of them: what other processes do to caches only adds
+            start = time.process_time()
+            find_series(folder)
+            taken.append(time.process_time() - start)
+        return min(taken)
 
     seconds(1)
     assert seconds(160) < 4 * 2.5 * max(seconds(40), 0.02)
