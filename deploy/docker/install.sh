@@ -74,13 +74,25 @@ package)
     pip_of "$1" install --quiet --no-deps --no-index "$2"/mdcsrn-*.whl
     ;;
 verify)
+    # The bundle that is used when none is named has its weights; one that is a configuration alone is not checked further.
+    "$1/bin/python" -c '
+import sys
+from mdcsrn.errors import MdcsrnError
+from mdcsrn.inference.planning.models import find_model
+try:
+    find_model()
+except MdcsrnError as error:
+    sys.exit(f"error: {error}")'
     names=$("$1/bin/mdcsrn" bundle list --json | "$1/bin/python" -c '
 import json, sys
 for bundle in json.load(sys.stdin):
     files = [file for model in bundle["models"] for file in model["files"]]
-    if not files or not all(file["listed"] for file in files):
-        sys.exit("error: %s has no weights, or others than its hash list names" % bundle["name"])
-    print(bundle["name"])')
+    if not all(file["listed"] for file in files):
+        sys.exit("error: %s has other weights than its hash list names" % bundle["name"])
+    if files:
+        print(bundle["name"])
+    else:
+        print("%s has no weights yet" % bundle["name"], file=sys.stderr)')
     for name in $names; do
         "$1/bin/mdcsrn" bundle check "$name"
     done

@@ -109,10 +109,14 @@ def test_the_last_step_refuses_an_image_without_weights(image: Path, container: 
     subprocess.run(["chmod", "-R", "u+w", str(other)], check=True)
     command = other / "bin" / "mdcsrn"  # it names the interpreter of its environment
     command.write_text(command.read_text().replace(str(image), str(other)))
-    (weights,) = other.rglob("bundles/*/models/model.safetensors")
+    (weights,) = other.rglob("bundles/mdcsrn_wgan_gp/models/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
     _, err = finished(container(["verify", other], program=FOLDER / "install.sh"), code=1)
-    assert "others than its hash list names" in err
+    assert "other weights than its hash list names" in err
+    for file in weights.parent.iterdir():
+        file.unlink()
+    _, err = finished(container(["verify", other], program=FOLDER / "install.sh"), code=1)
+    assert "no weights" in err
 
 
 def test_a_dataset_in_the_form_of_bids_apps(container: Callable, dataset: Path, tmp_path: Path) -> None:
@@ -160,5 +164,4 @@ def test_docker_stop_ends_it_with_one_line(container: Callable, tmp_path: Path, 
 
 @pytest.fixture
 def shipped_model() -> Path:
-    (model,) = (ROOT / "bundles").glob("*/models/model.safetensors")
-    return model
+    return ROOT / "bundles" / "mdcsrn_wgan_gp" / "models" / "model.safetensors"
