@@ -63,10 +63,11 @@ def test_every_direct_requirement_is_pinned_within_its_range() -> None:
             assert requirement.specifier.contains(pinned[normal(requirement.name)]), text
 
 
-def test_all_brings_every_other_extra() -> None:
+def test_all_brings_every_other_extra_but_spandrel() -> None:
+    """spandrel needs torchvision, whose build for CUDA does not import beside a CPU build of torch."""
     extras = PROJECT["optional-dependencies"]
     (everything,) = (Requirement(text) for text in extras["all"])
-    assert everything.extras == set(extras) - {"all"}
+    assert everything.extras == set(extras) - {"all", "spandrel"}
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
