@@ -27,7 +27,7 @@ PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 IHDR = struct.Struct(">8x4x4sIIBB")  # of a PNG: chunk name, width, height, bits, colour type
 GREY, COLOUR, PALETTE = 0, 2, 3  # colour types of PNG; the others have an alpha channel
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, 4: 2, 6: 4}
-MOST_PIXELS = 1 << 26  # 8192 x 8192
+MAX_PIXELS = 1 << 26  # 8192 x 8192
 LARGE_PIXELS = 1 << 23  # more than 32 MiB as float32: must not be packed tighter than RATIO to 1
 MM_PER_INCH, MM_PER_METRE = 25.4, 1000.0
 # A PNG states its pixel size in whole pixels a metre: what was made finer and coarser again differs by this at most.
@@ -225,7 +225,7 @@ def _check_png(source: Path) -> bool:
 
 def _check_size(source: Path, width: int, height: int) -> None:
     size = f"{width} x {height} pixels"
-    if not 0 < width * height <= MOST_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         raise DataError(f"{source} is larger than a picture may be", got=size, allowed="1 to 8192 x 8192 pixels")
     disk = source.stat().st_size
     if width * height > LARGE_PIXELS and width * height > RATIO * disk:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks.interpolation import MARGIN, CubicUpsample
+from mdcsrn.networks.interpolation import CubicUpsample
 from mdcsrn.networks.planewise import PlaneWise
-from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments, stages_of_two
+from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments, refining_traits, stages_of_two
 from mdcsrn.networks.traits import Traits
 
 
@@ -145,15 +145,7 @@ class EDSR(nn.Module):
     @property
     def traits(self) -> Traits:
         """Planes of the acquired matrix, refined by `scale`; or, for scale 1, the result's grid."""
-        margin = max(self._margin, MARGIN)
-        return Traits(
-            scale=(1, self.scale, self.scale),
-            input_grid="result" if self.scale == 1 else "acquired",
-            channels=self.channels,
-            margin=(0 if self.dims == 2 else margin, margin, margin),
-            bytes_per_voxel=self.bytes_per_voxel,
-            residual=self.residual,
-        )
+        return refining_traits(self.scale, self.channels, self._margin, self.dims, self.bytes_per_voxel, self.residual)
 
     @property
     def bytes_per_voxel(self) -> float:

@@ -16,9 +16,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mdcsrn.errors import ConfigError
-from mdcsrn.networks.interpolation import MARGIN, CubicUpsample
+from mdcsrn.networks.interpolation import CubicUpsample
 from mdcsrn.networks.planewise import PlaneWise, check_volumes
-from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments
+from mdcsrn.networks.subpixel import SubPixel, check_counts, check_grid_arguments, refining_traits
 from mdcsrn.networks.traits import Traits
 
 CELLS = 4  # to a side, which the discriminator's dense layers look at
@@ -131,7 +131,7 @@ class SRGANGenerator(nn.Module):
         if self.residual:
             for parameter in layers.tail.parameters():
                 nn.init.zeros_(parameter)
-        self._margin = max(2 * blocks + 2 + layers.up.reach(after=1), MARGIN)
+        self._margin = 2 * blocks + 2 + layers.up.reach(after=1)
         self.layers = PlaneWise(layers) if dims == 2 else layers
         self.interpolate = CubicUpsample(self.scale)
 
@@ -152,14 +152,7 @@ class SRGANGenerator(nn.Module):
     @property
     def traits(self) -> Traits:
         """Planes of the acquired matrix, refined by `scale`; or, for scale 1, the result's grid."""
-        return Traits(
-            scale=(1, self.scale, self.scale),
-            input_grid="result" if self.scale == 1 else "acquired",
-            channels=self.channels,
-            margin=(0 if self.dims == 2 else self._margin, self._margin, self._margin),
-            bytes_per_voxel=self.bytes_per_voxel,
-            residual=self.residual,
-        )
+        return refining_traits(self.scale, self.channels, self._margin, self.dims, self.bytes_per_voxel, self.residual)
 
     @property
     def bytes_per_voxel(self) -> float:

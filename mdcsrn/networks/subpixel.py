@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from mdcsrn.errors import ConfigError
+from mdcsrn.networks.interpolation import MARGIN
+from mdcsrn.networks.traits import Traits
 
 SCALES = (1, 2, 3, 4, 8)
 
@@ -103,6 +105,33 @@ def check_grid_arguments(name: str, scale: int | None, dims: int, default: int) 
             remedy="leave scale out, or take dims=2",
         )
     return chosen
+
+
+def refining_traits(
+    scale: int, channels: int, margin: int, dims: int, bytes_per_voxel: float, residual: bool
+) -> Traits:
+    """Traits of a network that refines planes of the acquired matrix, or for scale 1 reads the result's grid.
+
+    Args:
+        scale: factor r of the last two axes.
+        channels: of input and output.
+        margin: samples to each side that a result depends on, of the layers alone.
+        dims: 2 (plane by plane: nothing across) or 3.
+        bytes_per_voxel: as of :class:`mdcsrn.networks.Traits`.
+        residual: the network adds to the interpolated input, which has a margin of its own.
+
+    >>> refining_traits(2, 1, 8, 2, 1024.0, True).margin
+    (0, 8, 8)
+    """
+    around = max(margin, MARGIN)
+    return Traits(
+        scale=(1, scale, scale),
+        input_grid="result" if scale == 1 else "acquired",
+        channels=channels,
+        margin=(0 if dims == 2 else around, around, around),
+        bytes_per_voxel=bytes_per_voxel,
+        residual=residual,
+    )
 
 
 def check_counts(name: str, counts: dict[str, object]) -> None:

@@ -15,9 +15,9 @@ import math
 
 from torch import Tensor, nn
 
-from mdcsrn.networks.interpolation import MARGIN, CubicUpsample
+from mdcsrn.networks.interpolation import CubicUpsample
 from mdcsrn.networks.planewise import PlaneWise
-from mdcsrn.networks.subpixel import check_counts, check_grid_arguments, icnr_
+from mdcsrn.networks.subpixel import check_counts, check_grid_arguments, icnr_, refining_traits
 from mdcsrn.networks.traits import Traits
 from mdcsrn.networks.weight_norm import start_filters
 
@@ -157,14 +157,8 @@ class WDSR(nn.Module):
     @property
     def traits(self) -> Traits:
         """Planes of the acquired matrix, refined by `scale`; or, for scale 1, the result's grid."""
-        margin = max(2 + 2 * self.blocks, MARGIN)
-        return Traits(
-            scale=(1, self.scale, self.scale),
-            input_grid="result" if self.scale == 1 else "acquired",
-            channels=self.channels,
-            margin=(0 if self.dims == 2 else margin, margin, margin),
-            bytes_per_voxel=self.bytes_per_voxel,
-            residual=self.residual,
+        return refining_traits(
+            self.scale, self.channels, 2 + 2 * self.blocks, self.dims, self.bytes_per_voxel, self.residual
         )
 
     @property
