@@ -14,14 +14,13 @@ import torch
 from mdcsrn.errors import CheckpointError
 from mdcsrn.fetched import check_fetched
 from mdcsrn.hashes import check_hash
-from mdcsrn.networks.tensor_files import MAX_DESCRIPTION_BYTES, MAX_FILE_BYTES, SAFE, first_line, read
+from mdcsrn.networks.tensor_files import CALLING_OPCODES, MAX_DESCRIPTION_BYTES, MAX_FILE_BYTES, SAFE, first_line, read
 from mdcsrn.optional import is_installed, need
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor
 
 _OLDER, _CONTENT = 5, 3  # pickles of torch before 1.6: magic number, protocol, system, content, names of the storages
-_CALLS = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}
 _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
 _NAMES |= {f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")}
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -103,7 +102,7 @@ def _problem(file: Path) -> str | None:
         with file.open("rb") as stream:
             for part in range(_OLDER):
                 for code, argument, _place in pickletools.genops(stream):
-                    if code.name in _CALLS or (code.name == "GLOBAL" and argument not in _NAMES):
+                    if code.name in CALLING_OPCODES or (code.name == "GLOBAL" and argument not in _NAMES):
                         return "something else than tensors and plain values"
                     if part == _CONTENT and isinstance(argument, int) and argument > size:
                         return f"a tensor of {argument} values in a file of {size} bytes"

@@ -42,7 +42,7 @@ _GLOBALS = {
     *(f"torch {kind}Storage" for kind in _STORAGES),
     *(f"torch {kind}" for kind in _DTYPES),
 }
-_CALLS = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}
+CALLING_OPCODES = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}  # of pickles
 _SAFE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -122,7 +122,7 @@ def _pickle_problem(path: str | os.PathLike[str]) -> str | None:
         pickled = archive.read(pickles[0])
     try:
         for code, argument, _ in pickletools.genops(pickled):
-            if code.name in _CALLS or (code.name == "GLOBAL" and argument not in _GLOBALS):
+            if code.name in CALLING_OPCODES or (code.name == "GLOBAL" and argument not in _GLOBALS):
                 return "something else than tensors and plain values"
     except Exception as error:  # a pickle that is cut, or none
         return first_line(error)[:80]
