@@ -16,6 +16,8 @@ GIB = 1 << 30
 FREE_MEMORY_SHARE = 0.7  # of what is free: other programs live here too
 MAX_PROCESS_BYTES = 6 * GIB  # of the process; more memory buys larger slabs, and those no time
 MIN_NETWORK_BYTES = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
+# Of what the caller allows the process: libraries load code and build kernels later, more on some processors than on others.
+RESERVE_BYTES = 0.04 * GIB
 VOLUMES = 28  # bytes a voxel: input, zero-filled input, result, their k-space crops and the file being written
 
 # Memory of a slab: bytes for the network's code and reordered weights, how many times its `alive` channels it takes at
@@ -26,7 +28,8 @@ COPIES = {
     ("openvino", "float16"): (0.06 * GIB, 3.5, 2),
     ("openvino", "float32"): (0.06 * GIB, 3.5, 4),
 }
-COPIES_OF_OTHERS = (0.15 * GIB, 8.0, 4)
+# PyTorch's blocks of up to 32 MiB come from the C library's heap, whose gaps took up to 0.1 GiB more on small planes.
+COPIES_OF_OTHERS = (0.25 * GIB, 8.0, 4)
 STATE_COPIES = 7.0
 
 
@@ -48,7 +51,7 @@ def budget(voxels: int, max_memory: float | None = None, device: torch.device | 
     give_back()
     volumes = VOLUMES * voxels
     if max_memory is not None:
-        return max_memory * GIB - resident() - volumes
+        return max_memory * GIB - RESERVE_BYTES - resident() - volumes
     return min(
         available() * FREE_MEMORY_SHARE - volumes, max(MAX_PROCESS_BYTES - resident() - volumes, MIN_NETWORK_BYTES)
     )

@@ -20,7 +20,7 @@ from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, select
 from mdcsrn.inference.backends.kept import RUNNERS, lent
 from mdcsrn.inference.running.calibration import sample_columns
-from mdcsrn.inference.running.memory import budget, give_back, slab_bytes
+from mdcsrn.inference.running.memory import GIB, RESERVE_BYTES, budget, give_back, resident, slab_bytes
 from mdcsrn.inference.running.slab_route import Route, TooLittleMemory, plan_route
 from mdcsrn.inference.running.streaming import stream
 from mdcsrn.networks import MDCSRN
@@ -119,6 +119,15 @@ class SlabRunner:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
+    def _make_room(self, needed: float) -> None:
+        """Drop what is kept of other slabs where it and `needed` bytes would take more than the process may."""
+        if self.max_memory is None or self._on_gpu():
+            return
+        give_back()
+        if resident() + needed > self.max_memory * GIB - RESERVE_BYTES and RUNNERS.clear():
+            gc.collect()
+            give_back()
+
     def _on_gpu(self) -> bool:
         """True where the pass that was refused its memory ran, or looked for a backend, on a GPU."""
         if self._choice is not None:
@@ -141,6 +150,7 @@ class SlabRunner:
             nonlocal compiled
             begin = time.perf_counter()
             lease.close()  # one at a time: each holds its buffers
+            self._make_room(cost(route.planes, math.prod(example[0].shape[-2:])))
             runner = lease.enter_context(lent(choice.backend, slab, example, choice.precision, self.threads, small))
             compiled += time.perf_counter() - begin
             return runner

@@ -110,7 +110,8 @@ def test_a_broken_report_of_the_system_is_no_error(tmp_path) -> None:
 
 def test_a_budget_that_was_given() -> None:
     voxels = 1_000_000
-    assert budget(voxels, 4.0) == pytest.approx(4.0 * GIB - VOLUMES * voxels - resident(), abs=0.02 * GIB)
+    expected = 4.0 * GIB - RESERVE_BYTES - VOLUMES * voxels - resident()
+    assert budget(voxels, 4.0) == pytest.approx(expected, abs=0.02 * GIB)
     assert budget(voxels, 0.001) < 0
 
 
@@ -179,19 +180,36 @@ print(json.dumps({"peak": peak, "planes": found.facts["planes"], "columns": foun
 @linux
 @pytest.mark.long
 @pytest.mark.parametrize("flips", [False, True])
-@pytest.mark.parametrize(("name", "gib"), [("eager", "0.75"), ("openvino", "0.6")])
+@pytest.mark.parametrize(("name", "gib"), [("eager", "0.85"), ("openvino", "0.65")])
 def test_a_prediction_stays_within_what_it_was_allowed(name, gib, flips, tmp_path) -> None:
     """The libraries take half of it, so it is well below what the fastest plan of the plain network would take."""
-    if (reason := backend(name).available()) is not None:
-        pytest.skip(reason)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    save_weights(tmp_path / "plain.pt", MDCSRN())
-    command = [sys.executable, "-c", PEAK, name, "float32", gib, str(flips), str(tmp_path / "plain.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = predicted(name, gib, flips, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["peak"] <= float(gib)
     assert found["columns"] > 1 or found["planes"] < 32, "the limit was felt"
+
+
+@linux
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "gib"), [("eager", "0.7"), ("openvino", "0.55"), ("openvino", "0.6")])
+def test_what_is_hardly_enough_is_kept_or_refused(name, gib, tmp_path) -> None:
+    """Eight passes over several shapes of columns: the networks kept of the others must not add up."""
+    done = predicted(name, gib, True, tmp_path)
+    if done.returncode == 0:
+        assert json.loads(done.stdout.splitlines()[-1])["peak"] <= float(gib)
+    else:
+        assert "too small for one slab with its margins" in done.stderr
+
+
+def predicted(name: str, gib: str, flips: bool, folder: Path) -> subprocess.CompletedProcess[str]:
+    """PEAK in a process of its own, with the plain network."""
+    if (reason := backend(name).available()) is not None:
+        pytest.skip(reason)
+    save_weights(folder / "plain.pt", MDCSRN())
+    command = [sys.executable, "-c", PEAK, name, "float32", gib, str(flips), str(folder / "plain.pt")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @linux
