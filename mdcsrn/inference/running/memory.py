@@ -16,7 +16,7 @@ GIB = 1 << 30
 FREE_MEMORY_SHARE = 0.7  # of what is free: other programs live here too
 MAX_PROCESS_BYTES = 6 * GIB  # of the process; more memory buys larger slabs, and those no time
 MIN_NETWORK_BYTES = 2 * GIB  # of the network, where large volumes or the caller's own data have taken most of that
-# Of what the caller allows the process: libraries load code and build kernels later, more on some processors than on others.
+# Of what the caller allows: libraries load code and build kernels later, more on some processors than on others.
 RESERVE_BYTES = 0.04 * GIB
 VOLUMES = 28  # bytes a voxel: input, zero-filled input, result, their k-space crops and the file being written
 
