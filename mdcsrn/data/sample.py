@@ -29,6 +29,7 @@ from mdcsrn.kspace import grid_affine, resample_grid
 from mdcsrn.optional import install_command, is_installed
 from mdcsrn.scratch import sweep
 from mdcsrn.targets import check_length, foreign
+from mdcsrn.user_cache import cache_folder
 
 # Inside nilearn's wheel: MNI152 2009a, nonlinear symmetric, brain only, 1 mm, uint8. Nothing is downloaded.
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -132,15 +133,14 @@ def sample_datalist(folder: str | os.PathLike[str] = "", subjects: int = 8, seed
     """Datalist of the cached cohort, made on the first call: what a bundle uses when no data are given.
 
     Args:
-        folder: cache folder; empty: ``$XDG_CACHE_HOME/mdcsrn`` (else ``~/.cache/mdcsrn``).
+        folder: cache folder; empty: that of :mod:`mdcsrn.user_cache`.
         subjects: how many synthetic subjects.
         seed: of the cohort.
 
     Returns:
         Path of the JSON; each choice of settings has its own sub-folder.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mdcsrn"
-    return str(make_sample(Path(folder or cache) / f"sample-v{RECIPE}-{subjects}-seed{seed}", subjects, seed))
+    return str(make_sample(Path(folder or cache_folder()) / f"sample-v{RECIPE}-{subjects}-seed{seed}", subjects, seed))
 
 
 def datalist_or_sample(datalist: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] = "") -> str:

@@ -165,10 +165,17 @@ def encode(header: Any, array: NDArray[Any]) -> bytes:
 def packed(content: bytes) -> bytes:
     """A gzip stream without name and time, so that the bytes depend on the volume alone.
 
-    Voxels have hardly any repeated strings, which is what deflate spends its time on; runs (background) they have.
-    On scans run-length matching takes a third to two thirds of the time of level 1, and is as small within a tenth.
+    ISA-L takes a sixth of zlib's time for the same size. Without it: voxels have hardly any repeated strings, which is
+    what deflate spends its time on; runs (background) they have, and run-length matching takes a third to two thirds of
+    the time of level 1, and is as small within a tenth.
     """
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    packer: Any
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    else:
+        packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return packer.compress(content) + packer.flush()
 
 

@@ -113,6 +113,7 @@ def test_the_knob_of_a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert sample.datalist_or_sample("list.json", "elsewhere") == "list.json"
     made: list[Path] = []
     monkeypatch.setattr(sample, "make_sample", lambda folder, *rest: made.append(folder) or folder / "datalist.json")
+    monkeypatch.delenv("MDCSRN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     sample.datalist_or_sample("")
     sample.datalist_or_sample("", tmp_path / "data")

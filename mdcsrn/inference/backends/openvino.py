@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends.base import PRECISIONS, Backend, Calibrate, Job, Runner, Tensors
 from mdcsrn.inference.backends.kept import MAKING, Shelf, identity
+from mdcsrn.inference.backends.model_cache import cached
 from mdcsrn.inference.backends.own_thread import in_own_thread
 from mdcsrn.inference.backends.trace_module import trace_module
 from mdcsrn.optional import install_command, is_installed
@@ -166,7 +167,7 @@ def _converted(module: nn.Module, example: Tensors, small: Tensors | None) -> op
     if key is None:
         return convert(module, example, small)
     with MAKING:
-        model = _MODELS.take(key) or convert(module, example, small)
+        model = _MODELS.take(key) or cached(key, lambda: convert(module, example, small))
         _MODELS.put(key, model)
         return fix_shapes(model.clone(), example)
 

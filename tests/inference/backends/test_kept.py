@@ -19,7 +19,8 @@ NAMES = ["openvino", "onnxruntime"]
 
 
 @pytest.fixture(autouse=True)
-def empty() -> Iterator[None]:
+def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MDCSRN_CACHE", "off")  # what earlier processes left counts nothing here
     RUNNERS.clear()
     yield
     RUNNERS.clear()
