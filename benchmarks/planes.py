@@ -9,7 +9,8 @@ over people. "bicubic" is Keys' cubic convolution (a = -1/2) of the acquired mat
 low-passed volume. "power error" is that of the spectrum outside the measured band, in the head of the whole volume
 (`mdcsrn.metrics.power_error`): 0 where the power is the reference's, 40 dB where there is none; it does not ask whether
 the detail is in the right place. A model of a bundle other than its first is BUNDLE/MODEL; a network of volumes, which
-has no factor of its own, is given one: BUNDLE:2. `--write` puts the table into benchmarks/planes.md.
+has no factor of its own, is given one: BUNDLE:2. `--write` puts the rows into benchmarks/planes.md, where those of
+bundles that were not judged now stay.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ BUNDLES = [
     "edsr_x2", "mdcsrn_wgan_gp:2", "srgan_x3", "srgan_x3/parent", "mdcsrn_wgan_gp:3",
     "wdsr_x4", "srrescycgan_fastmri", "srrescycgan_fastmri/parent", "mdcsrn_wgan_gp:4",
 ]  # fmt: skip
+HEAD = (
+    "| bundle | test | method | PSNR dB | over bicubic (range) | SSIM | over bicubic | power error dB |",
+    "|---|---|---|---|---|---|---|---|",
+)
 HEAD_SHARE = 0.1
 # Test people of both contrasts; no weights of a bundle were trained on any of them.
 T2W_TEST = ("M2208", "M2307")
@@ -113,6 +118,20 @@ def judge(bundle: str, folder: Path) -> list[str]:
     return rows
 
 
+def merged(rows: list[str], page: Path) -> list[str]:
+    """New rows, and those of the page that are of other bundles, in the order of :data:`BUNDLES`."""
+
+    def bundle(row: str) -> str:
+        return row.split("|")[1].strip()
+
+    new = {bundle(row) for row in rows}
+    old = [
+        row for row in page.read_text(encoding="utf-8").splitlines() if row.startswith("| ") and bundle(row) in BUNDLES
+    ]
+    every = [*rows, *(row for row in old if bundle(row) not in new)]
+    return sorted(every, key=lambda row: BUNDLES.index(bundle(row)) if bundle(row) in BUNDLES else len(BUNDLES))
+
+
 def main() -> None:
     """Judge the bundles and print, or write, one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,19 +139,16 @@ def main() -> None:
     parser.add_argument("--bundles", nargs="+", default=BUNDLES, help="names")
     parser.add_argument("--write", action="store_true", help="into benchmarks/planes.md")
     options = parser.parse_args()
-    lines = [
-        "| bundle | test | method | PSNR dB | over bicubic (range) | SSIM | over bicubic | power error dB |",
-        "|---|---|---|---|---|---|---|---|",
-        *(row for bundle in options.bundles for row in judge(bundle, options.data)),
-    ]
-    table = "\n".join(lines)
+    rows = [row for bundle in options.bundles for row in judge(bundle, options.data)]
+    page = ROOT / "benchmarks" / "planes.md"
+    if options.write:
+        rows = merged(rows, page)
+    table = "\n".join([*HEAD, *rows])
     print(table)
     if options.write:
         about = (__doc__ or "").strip()
-        text = (
-            f"# Planes: EDSR, WDSR, SRGAN and SRResCycGAN\n\n{about}\n\nMachine: {json.dumps(machine())}.\n\n{table}\n"
-        )
-        (ROOT / "benchmarks" / "planes.md").write_text(text, encoding="utf-8")
+        text = f"# Planes: the two-dimensional bundles\n\n{about}\n\nMachine: {json.dumps(machine())}.\n\n{table}\n"
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
