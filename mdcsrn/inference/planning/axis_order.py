@@ -42,30 +42,37 @@ def axis_order(plan: Plan, network: nn.Module) -> Order:
     )
 
 
-def own_task(task: Task, traits: Traits, shape: Sequence[int], spacing: Sequence[float]) -> Task:
-    """The task where none was asked for and the network has a factor of its own: that factor, in the finest planes.
+def own_tasks(task: Task, traits: Traits, shape: Sequence[int], spacing: Sequence[float]) -> list[Task]:
+    """What may be meant where nothing was asked for and the network has a factor of its own, the likeliest first.
+
+    A plane whose axis was interpolated by the scanner has no acquired matrix that the factor fits, so the first is not
+    always possible.
 
     Args:
         task: what is asked for.
         traits: of the network.
-        shape: (D, H, W) of the scan; across the planes is an axis of one sample, or else the coarsest axis.
+        shape: (D, H, W) of the scan.
         spacing: voxel edge lengths of the scan, millimetres.
+
+    Returns:
+        `task` alone, or that factor for each choice of planes: across an axis of one sample, or else the coarsest axis
+        first, of equal ones the last.
 
     Raises:
         ConfigError: the scan's own grid is asked for, which such a network cannot fill.
     """
     if traits.input_grid == "result" or task.kind not in ("detect", "same-grid"):
-        return task
+        return [task]
     if task.kind == "same-grid":
         raise ConfigError(
             f"the network refines the grid by {_allowed(traits)}", got="--same-grid", remedy="leave --same-grid out"
         )
-    order = ORDERS[0]
+    axes = [0]
     if traits.planewise:
-        across = max(range(3), key=lambda axis: (shape[axis] == 1, round(float(spacing[axis]), 3), axis))
-        order = ORDERS[across]
-    d, h, w = turned(traits.scale, order)
-    return replace(task, kind="factor", factor=(float(d), float(h), float(w)))
+        axes = sorted(range(3), key=lambda axis: (shape[axis] == 1, round(float(spacing[axis]), 3), axis), reverse=True)
+        axes = axes[:1] if 1 in shape else axes
+    scales = [turned(traits.scale, ORDERS[across]) for across in axes]
+    return [replace(task, kind="factor", factor=(float(d), float(h), float(w))) for d, h, w in scales]
 
 
 def turned(scale: Sequence[int], order: Order) -> tuple[int, int, int]:
@@ -79,10 +86,11 @@ def turned(scale: Sequence[int], order: Order) -> tuple[int, int, int]:
 
 
 def _fits(plan: Plan, scale: Sequence[int]) -> bool:
-    # Of an even axis the unpaired sample is not measured: the matrix of the plan is then one smaller.
+    # An axis that keeps the scan's grid is read as it is, whatever was measured of it. Of an even axis the unpaired
+    # sample is not measured: the matrix of the plan is then one smaller.
     return all(
-        size % factor == 0 and 0 <= size // factor - acquired <= 1
-        for size, factor, acquired in zip(plan.shape, scale, plan.acquired_shape, strict=True)
+        (factor == 1 and size == given) or (size % factor == 0 and 0 <= size // factor - acquired <= 1)
+        for size, given, factor, acquired in zip(plan.shape, plan.input_shape, scale, plan.acquired_shape, strict=True)
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mdcsrn.errors import ConfigError, DataError
-from mdcsrn.inference.planning.axis_order import own_task
+from mdcsrn.errors import ConfigError, DataError, GeometryError
+from mdcsrn.inference.planning.axis_order import axis_order, own_tasks
 from mdcsrn.inference.planning.head_region import head_region
 from mdcsrn.inference.planning.image_type import image_type_notices
 from mdcsrn.inference.planning.models import Model, find_model
@@ -71,11 +72,27 @@ def prepare(
     """Decide what a prediction would do, without doing it; see :func:`mdcsrn.inference.predict`."""
     model = model or find_model()
     kind = image_type_notices(facts, str(volume.path or "the volume"))
-    if task.kind in ("detect", "same-grid"):
-        task = own_task(task, traits_of(model.network), volume.shape, volume.spacing)
-    plan = make_plan(volume, facts, task)
+    plan = _first_that_fits(volume, facts, task, model)
     header = tuple(Notice("header", text) for text in volume.warnings)
     return Prepared(plan, model, (*header, *kind, *plan.notices, *outside(plan, facts, model.trained)))
+
+
+def _first_that_fits(volume: Volume, facts: ScanFacts, task: Task, model: Model) -> Plan:
+    """The plan of the task, or of the likeliest one that the network can do where it has a factor of its own."""
+    if task.kind not in ("detect", "same-grid"):
+        return make_plan(volume, facts, task)
+    first: Plan | None = None
+    tasks = own_tasks(task, traits_of(model.network), volume.shape, volume.spacing)
+    for possible in tasks:
+        plan = make_plan(volume, facts, possible)
+        first = first or plan
+        if len(tasks) == 1 or plan.kind == "nothing":
+            return plan
+        with contextlib.suppress(GeometryError):
+            axis_order(plan, model.network)
+            return plan
+    assert first is not None
+    return first  # what it does not fit is said when it is run
 
 
 def network_input(volume: Volume, plan: Plan) -> NetworkInput:

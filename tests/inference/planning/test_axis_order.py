@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from mdcsrn.errors import ConfigError, GeometryError
 from mdcsrn.inference import ExactTiledInferer, RunSettings, Task, predict
-from mdcsrn.inference.planning.axis_order import axis_order, own_task, turned
+from mdcsrn.inference.planning.axis_order import axis_order, own_tasks, turned
 from mdcsrn.inference.planning.models import Model
 from mdcsrn.inference.planning.task import make_plan
 from mdcsrn.io import Volume
@@ -87,6 +88,28 @@ def test_its_own_factor_in_the_finest_planes_is_the_default(
     assert made.certificate.relative_error < 1e-5
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_interpolated_axis_lies_across_the_planes_where_that_is_possible(
+    model: Model, axis: int, numpy_low_pass: Callable[..., np.ndarray]
+) -> None:
+    """Its acquired matrix is no half of the result's, so no plane that holds it can be read."""
+    whole = np.random.default_rng(axis).gamma(2.0, 100.0, (32, 34, 36)).astype(np.float32)
+    reduction = [1.4 if a == axis else 1.0 for a in range(3)]
+    volume = Volume(numpy_low_pass(whole, reduction), np.eye(4))
+    made = predict(volume, settings=SETTINGS, model=model)
+    factor = [1 if a == axis else 2 for a in range(3)]
+    assert made.volume.array.shape == tuple(n * f for n, f in zip(whole.shape, factor, strict=True))
+    assert made.certificate is not None
+    assert made.certificate.relative_error < 1e-5
+
+
+def test_a_factor_that_was_asked_for_is_not_turned(model: Model, numpy_low_pass: Callable[..., np.ndarray]) -> None:
+    whole = np.random.default_rng(0).gamma(2.0, 100.0, (32, 34, 36)).astype(np.float32)
+    volume = Volume(numpy_low_pass(whole, (1.4, 1.0, 1.0)), np.eye(4))
+    with pytest.raises(GeometryError, match="refines the acquired matrix by"):
+        predict(volume, Task("factor", factor=(2, 2, 1)), SETTINGS, model=model)
+
+
 def test_the_own_grid_and_other_factors_are_refused_by_name(model: Model) -> None:
     volume = scan((8, 10, 12), (1.0, 1.0, 1.0))
     with pytest.raises(ConfigError, match=r"refines the grid by \(1, 2, 2\) or \(2, 1, 2\) or \(2, 2, 1\)"):
@@ -96,7 +119,7 @@ def test_the_own_grid_and_other_factors_are_refused_by_name(model: Model) -> Non
 
 
 def test_a_network_on_the_results_grid_takes_the_volume_and_the_task_as_they_are() -> None:
-    assert own_task(Task("same-grid"), Traits(), (8, 8, 8), (1, 1, 1)) == Task("same-grid")
+    assert own_tasks(Task("same-grid"), Traits(), (8, 8, 8), (1, 1, 1)) == [Task("same-grid")]
     plan = make_plan(scan((8, 10, 12), (1, 1, 1)), ScanFacts(), Task("factor", factor=(2, 1, 1)))
     network = Nearest()
     network.traits = Traits(margin=(0, 0, 0))  # type: ignore[misc]
