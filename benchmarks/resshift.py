@@ -48,11 +48,10 @@ def shifts(steps: int, least: float, last: float, power: float) -> np.ndarray:
 )
 def _residual_shifting(
     num_train_timesteps: int, least: float = 0.01, last: float = 0.999, power: float = 0.3
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     kept = 1 - shifts(num_train_timesteps, least, last, power)
     alphas = kept / np.concatenate(([1.0], kept[:-1]))
-    betas, alphas, kept = (torch.from_numpy(values).float() for values in (1 - alphas, alphas, kept))
-    return betas, alphas, kept
+    return tuple(torch.from_numpy(values).float() for values in (1 - alphas, alphas, kept))
 
 
 class ResidualShifting(Scheduler):
@@ -148,6 +147,7 @@ class ResShift(nn.Module):
         super().__init__()
         self.residual = residual
         self.multiple = CELL * 2 ** (len(channels) - 1)  # of the sizes of a plane
+        self.spread: Tensor
         self.register_buffer("spread", scheduler.spread(residual), persistent=False)
         self.body = DiffusionModelUNet(
             spatial_dims=2,
@@ -170,7 +170,7 @@ class ResShift(nn.Module):
 
 
 @torch.inference_mode()
-def sample(network: nn.Module, scheduler: ResidualShifting, y_0: Tensor, seed: int, multiple: int = 8) -> Tensor:
+def sample(network: ResShift, scheduler: ResidualShifting, y_0: Tensor, seed: int, multiple: int = 8) -> Tensor:
     """One draw of x_0 given y_0.
 
     Args:
@@ -188,5 +188,7 @@ def sample(network: nn.Module, scheduler: ResidualShifting, y_0: Tensor, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         x_t = scheduler.start(padded, torch.randn_like(padded))
-        drawn = DiffusionInferer(scheduler).sample(x_t, network, conditioning=padded, mode="concat", verbose=False)
+        drawn: Tensor = DiffusionInferer(scheduler).sample(
+            x_t, network, conditioning=padded, mode="concat", verbose=False
+        )
     return drawn[..., :height, :width]

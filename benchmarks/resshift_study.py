@@ -22,6 +22,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def restored(acquired: Tensor, low: Tensor, run: Run, edsr: nn.Module) -> Iterat
         plain = edsr(acquired[None, None])[0, 0]
     yield "EDSR, L1", plain
     yield "EDSR, L1, consistency", project(plain, low, SPEC)
-    network: ResShift = run.average.module.eval()
+    network = cast(ResShift, run.average.module).eval()
     draws = [sample(network, run.scheduler, y_0[:, None], seed, network.multiple)[:, 0] for seed in range(DRAWS)]
     for name, planes in (("one draw", draws[0]), (f"mean of {DRAWS}", torch.stack(draws).mean(0))):
         yield f"ResShift, {name}", planes
@@ -122,16 +123,21 @@ def rows(found: dict[tuple[str, str], list[Figures]]) -> list[str]:
     return lines
 
 
-def tried(run: Run, datalist: Path, slices: int) -> str:
-    """One row of the table of trials: means over the validation people."""
-    found = judge(run, validation_people(datalist), slices)
-    cells = [f"{run.knobs.kappa:g}"]
-    for name in ("ResShift, one draw", f"ResShift, mean of {DRAWS}"):
-        values = [np.asarray(values) for (_, method), values in found.items() if method == name]
-        start = [np.asarray(values) for (_, method), values in found.items() if method == "bicubic"]
-        mean, gain = np.concatenate(values).mean(0), (np.concatenate(values) - np.concatenate(start)).mean(0)
-        cells += [f"{gain[0]:+.2f}", f"{gain[1]:+.4f}", f"{mean[2]:.2f}"]
-    return f"| {' | '.join(cells)} |"
+def tried(kappa: float, datalist: Path, folder: Path, slices: int) -> str:
+    """One row of the table of trials: means over the validation people; kept beside the run."""
+    run = train(Knobs(kappa=kappa, steps=TRIAL_STEPS), datalist, folder)
+    record = folder / f"judged_{slices}.txt"
+    if not record.is_file():
+        found = judge(run, validation_people(datalist), slices)
+        cells = [f"{kappa:g}"]
+        for name in ("ResShift, one draw", f"ResShift, mean of {DRAWS}"):
+            ours, cubic = (
+                np.concatenate([values for (_, method), values in found.items() if method == wanted]).mean(0)
+                for wanted in (name, "bicubic")
+            )
+            cells += [f"{ours[0] - cubic[0]:+.2f}", f"{ours[1] - cubic[1]:+.4f}", f"{ours[2]:.2f}"]
+        atomic_write_text(record, f"| {' | '.join(cells)} |")
+    return record.read_text(encoding="utf-8")
 
 
 def step_seconds(knobs: Knobs, precision: str, count: int = 5) -> float:
@@ -166,11 +172,12 @@ def verdict(found: dict[tuple[str, str], list[Figures]]) -> str:
 def document(run: Run, trials: list[str], found: dict[tuple[str, str], list[Figures]], slices: int) -> str:
     """The text of benchmarks/resshift.md."""
     knobs, count = run.knobs, sum(value.numel() for value in run.network.parameters())
+    done = f"{run.step} steps" if run.step == knobs.steps else f"{run.step} of {knobs.steps} steps, unfinished,"
     speed = {name: step_seconds(knobs, name) for name in ("float32", "bfloat16")}
     lines = ["# ResShift: four-step diffusion beside EDSR", "", (__doc__ or "").strip(), ""]
     lines += [f"Machine: {json.dumps(machine())}.", ""]
     lines += [
-        f"Training: {knobs.steps} steps of 16 patches of 80 x 80 voxels of the result, {run.seconds / 60:.0f} minutes "
+        f"Training: {done} of 16 patches of 80 x 80 voxels of the result, {run.seconds / 60:.0f} minutes "
         f"of one core, {knobs.precision}, Adam {knobs.rate:g} with a cosine rate, moving average {knobs.ema_decay}, "
         f"seed {knobs.seed}; {count:,} parameters, kappa {knobs.kappa:g}. A step takes "
         f"{speed['bfloat16']:.2f} processor seconds in bfloat16, {speed['float32']:.2f} in float32, without loading. "
@@ -203,15 +210,14 @@ def main() -> None:
     parser.add_argument("--kappa", type=float, default=Knobs.kappa)
     parser.add_argument("--trials", type=float, nargs="*", default=[], help="values of kappa for short runs")
     parser.add_argument("--slices", type=int, default=12, help="of each person")
+    parser.add_argument("--as-it-is", action="store_true", help="judge what a run's checkpoint holds, finished or not")
     parser.add_argument("--write", action="store_true", help="into benchmarks/resshift.md")
     options = parser.parse_args()
-    trials = []
-    for kappa in options.trials:
-        knobs = Knobs(kappa=kappa, steps=TRIAL_STEPS)
-        trial = train(knobs, options.datalist, options.output / f"kappa-{kappa:g}")
-        trials.append(tried(trial, options.datalist, options.slices))
-        print(trials[-1], flush=True)
-    run = train(Knobs(kappa=options.kappa, steps=options.steps), options.datalist, options.output / "run")
+    trials = [
+        tried(kappa, options.datalist, options.output / f"kappa-{kappa:g}", options.slices) for kappa in options.trials
+    ]
+    knobs = Knobs(kappa=options.kappa, steps=options.steps)
+    run = train(knobs, options.datalist, options.output / "run", as_it_is=options.as_it_is)
     text = document(run, trials, judge(run, people(options.data), options.slices), options.slices)
     print(text)
     if options.write:

@@ -48,7 +48,8 @@ def build(knobs: Knobs) -> tuple[ResidualShifting, ResShift]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(knobs.seed)
         network = ResShift(scheduler, (knobs.width, knobs.width * 3 // 2, knobs.width * 3 // 2))
-    return scheduler, network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return scheduler, network
 
 
 def patches(datalist: Path, seed: int) -> Any:
@@ -58,7 +59,7 @@ def patches(datalist: Path, seed: int) -> Any:
     return config.get_parsed_content("train#dataloader")
 
 
-def loss_of(network: nn.Module, scheduler: ResidualShifting, batch: Mapping[str, Tensor], precision: str) -> Tensor:
+def loss_of(network: ResShift, scheduler: ResidualShifting, batch: Mapping[str, Tensor], precision: str) -> Tensor:
     """Squared error of the predicted x_0 at a random step for each patch, in units of the squared residual.
 
     Args:
@@ -124,7 +125,7 @@ class Run:
         return run
 
 
-def train(knobs: Knobs, datalist: Path, folder: Path, every: int = 100) -> Run:
+def train(knobs: Knobs, datalist: Path, folder: Path, every: int = 100, as_it_is: bool = False) -> Run:
     """Train, or resume, or take what is trained.
 
     Args:
@@ -132,6 +133,7 @@ def train(knobs: Knobs, datalist: Path, folder: Path, every: int = 100) -> Run:
         datalist: JSON, see benchmarks/planes_cohort.py.
         folder: of the checkpoint.
         every: steps between checkpoints.
+        as_it_is: return the run of the checkpoint, finished or not.
 
     Raises:
         ConfigError: the folder holds a run with other knobs.
@@ -140,7 +142,7 @@ def train(knobs: Knobs, datalist: Path, folder: Path, every: int = 100) -> Run:
     run = Run.load(path) if path.is_file() else Run(knobs)
     if run.knobs != knobs:
         raise ConfigError(f"{folder} holds a run with other knobs", got=knobs, allowed=run.knobs, remedy="remove it")
-    if run.step >= knobs.steps:
+    if as_it_is or run.step >= knobs.steps:
         return run
     folder.mkdir(parents=True, exist_ok=True)
     loader, recent = patches(datalist, knobs.seed), list[float]()
