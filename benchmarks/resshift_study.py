@@ -1,8 +1,8 @@
 """ResShift against EDSR and interpolation: planes of T1w and T2w test people, both axes by 2, box low-pass.
 
     python benchmarks/planes_cohort.py DATA DATA_MORE -o runs/planes_cohort
-    python benchmarks/resshift_study.py --datalist runs/planes_cohort/datalist.json --data DATA -o runs/resshift \
-        [--steps 1500] [--kappa 0.2] [--trials 0.04 0.2 1.0] [--write]
+    python benchmarks/resshift_study.py --datalist runs/planes_cohort/datalist.json --data DATA -o runs/resshift
+        [--steps 1200] [--kappa 0.2] [--trials 0.04 0.2 1] [--slices 6] [--as-it-is] [--write]
 
 ResShift (benchmarks/resshift.py) is trained on what EDSR of bundles/edsr_x2 is trained on, by the same loader; both
 start from Keys' cubic convolution of the acquired matrix ("bicubic"). Of each test volume of benchmarks/planes.py,
@@ -140,6 +140,12 @@ def tried(kappa: float, datalist: Path, folder: Path, slices: int) -> str:
     return record.read_text(encoding="utf-8")
 
 
+def best(trials: list[str], column: int, least: bool) -> str:
+    """kappa of the trial with the least or greatest figure in a column, counted from 1."""
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in trials]
+    return (min if least else max)(cells, key=lambda row: float(row[column - 1]))[0]
+
+
 def step_seconds(knobs: Knobs, precision: str, count: int = 5) -> float:
     """Median processor seconds of a training step on random patches, after one to warm up."""
     run = Run(replace(knobs, precision=precision, steps=count + 1))
@@ -194,6 +200,9 @@ def document(run: Run, trials: list[str], found: dict[tuple[str, str], list[Figu
             f"| kappa | {' | '.join(names)} |",
             "|---|---|---|---|---|---|---|",
             *trials,
+            "",
+            f"A draw has the least power error at kappa {best(trials, column=4, least=True)}, the highest PSNR at "
+            f"{best(trials, column=2, least=False)}.",
             "",
         ]
     lines += [f"Test people, {slices} slices of each:", ""]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planes import cropped
 from planes import figures as plane_figures
 from resshift import STEPS, ResidualShifting, sample, shifts
-from resshift_study import DRAWS, SPEC, judge, rows, verdict
+from resshift_study import DRAWS, SPEC, best, judge, rows, verdict
 from resshift_training import CHECKPOINT, Knobs, Run, train
 from torch import Tensor, nn
 
@@ -216,3 +216,8 @@ def test_the_verdict_asks_each_contrast(gain: float, word: str) -> None:
         for name in ("one draw", f"mean of {DRAWS}"):
             found[contrast, f"ResShift, {name}, consistency"] = [(30 + better, 0.9 + better / 100, 2.0)]
     assert word in verdict(found).splitlines()[0]
+
+
+def test_the_best_trial_is_read_from_its_row() -> None:
+    trials = ["| 0.04 | -0.75 | -0.0064 | 7.31 |", "| 0.2 | -0.72 | -0.0097 | 4.42 |", "| 1 | -0.06 | +0.0022 | 5.82 |"]
+    assert (best(trials, column=4, least=True), best(trials, column=2, least=False)) == ("0.2", "1")
