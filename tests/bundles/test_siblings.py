@@ -136,6 +136,22 @@ def test_training_stopped_at_a_step_resumes_bitwise(name: str, planes: Path, tmp
     assert max(float(value.abs().max()) for key, value in moved.named_parameters() if "tail" in key) > 0
 
 
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_thick_slices_along_the_last_axis_train(name: str, planes: Path, tmp_path: Path) -> None:
+    """Eight slices whose planes alone are as large as a patch: every batch is of patches of those."""
+    folder, random = tmp_path / "thick", np.random.default_rng(4)
+    folder.mkdir()
+    entries = json.loads((planes / "datalist.json").read_text())
+    nib.save(nib.Nifti1Image(random.random((40, 44, 8), np.float32), np.diag([1.0, 1, 5, 1])), folder / "a_T1w.nii.gz")
+    listed = {key: [{**e, "image": str(planes / e["image"])} for e in value] for key, value in entries.items()}
+    (folder / "datalist.json").write_text(
+        json.dumps({**listed, "training": [{"image": "a_T1w.nii.gz", "subject": "a"}]})
+    )
+    workflow = train(planes, tmp_path / "out", name, datalist=str(folder / "datalist.json"))
+    patches = workflow.parser.get_parsed_content("train#dataset")
+    assert {tuple(patches[number]["label"].shape) for number in range(8)} == {(1, 1, 36, 36)}
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``published(name)``: a copy of a bundle with small random weights in its ``models/``."""
