@@ -81,6 +81,7 @@ _OTHERS = {
     "mdcsrn.evaluation": "ComparisonTable",
     "mdcsrn.files": "sha256",
     "mdcsrn.inference": "ExactTiledInferer",
+    "mdcsrn.io.result_writer": "ResultLayout",
     "mdcsrn.losses": "ContentLoss CrossEntropyAdversary FeatureLoss TotalVariationLoss WassersteinAdversary "
     "feature_loss",
     "mdcsrn.metrics": "HeadMaskHFEN HeadMaskNRMSE HeadMaskPSNR HeadMaskSSIM",

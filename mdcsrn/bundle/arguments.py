@@ -20,7 +20,10 @@ from mdcsrn.bundle.reading import is_reference, parse
 Definitions = Mapping[str, Sequence[Any]]  # identifier of the top -> every value that a file gives it
 Problem = tuple[str, str]  # rule, reason
 READERS = {"ITKReader", "NibabelReader", "NrrdReader", "PILReader", "PydicomReader", "mdcsrn.io.reader.NiftiReader"}
-WRITERS = {"ITKWriter", "NibabelWriter", "PILWriter", "mdcsrn.io.writer.AtomicNibabelWriter"}
+WRITERS = {
+    "ITKWriter", "NibabelWriter", "PILWriter", "mdcsrn.io.result_writer.ResultWriter",
+    "mdcsrn.io.writer.AtomicNibabelWriter",
+}  # fmt: skip
 _MAX_VALUES = 64  # values that a reference may have, over all files
 
 

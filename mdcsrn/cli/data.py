@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mdcsrn.cli import _complete as complete
+from mdcsrn.cli import _datalist as shared
+from mdcsrn.cli.fastmri import fastmri
 from mdcsrn.errors import ConfigError, DataError, MdcsrnError
 from mdcsrn.targets import check_target
 
 if TYPE_CHECKING:
     from mdcsrn.data.split import SubjectsTable
 
-_path = click.Path(path_type=Path)
-_output = click.option("-o", "--output", required=True, type=_path, metavar="DATALIST", help="JSON file to write.")
-_seed = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Who goes where.")
-_split = click.option("--split", nargs=3, type=float, default=(0.8, 0.1, 0.1), show_default=True,
-                      help="Shares of training, validation, test.")  # fmt: skip
-_table = click.option("--subjects-table", type=_path, metavar="F", help="TSV or CSV that fixes persons or the split.")
+_output = click.option(
+    "-o", "--output", required=True, type=shared.path, metavar="DATALIST", help="JSON file to write."
+)
+_table = click.option(
+    "--subjects-table", type=shared.path, metavar="F", help="TSV or CSV that fixes persons or the split."
+)
 
 
 @click.group("data")
@@ -31,10 +32,13 @@ def group() -> None:
     """Prepare a datalist with a split by subject."""
 
 
+group.add_command(fastmri)
+
+
 @group.command("sample")
-@click.option("-o", "--output", required=True, type=_path, metavar="DIR", help="Folder to make it in.")
+@click.option("-o", "--output", required=True, type=shared.path, metavar="DIR", help="Folder to make it in.")
 @click.option("--subjects", default=8, show_default=True, type=click.IntRange(1, 999), help="How many.")
-@_seed
+@shared.seed
 def sample(output: Path, subjects: int, seed: int) -> None:
     """Make the embedded demonstration cohort.
 
@@ -46,14 +50,16 @@ def sample(output: Path, subjects: int, seed: int) -> None:
 
 
 @group.command("folder")
-@click.argument("folder", metavar="DIR", type=_path)
+@click.argument("folder", metavar="DIR", type=shared.path)
 @_output
-@_split
-@_seed
+@shared.split
+@shared.seed
 @_table
 @click.option("--subject-pattern", "--subject-regex", "pattern", metavar="R",
               help="Regular expression: its first group names the person in a path.")  # fmt: skip
-@click.option("--crop-kspace", type=_path, metavar="OUTDIR", help="Write interpolated scans at their acquired matrix.")
+@click.option(
+    "--crop-kspace", type=shared.path, metavar="OUTDIR", help="Write interpolated scans at their acquired matrix."
+)
 @click.option("--check-band/--no-check-band", default=True, help="Look for interpolated scans.")
 def from_folder(
     folder: Path,
@@ -119,21 +125,21 @@ def from_folder(
     click.echo(f"{len(set(named.names.values()))} subjects, named by {named.how}: {'; '.join(shown)}")
     content, left_out = build_datalist(good, folder, output.parent, rule, replaced=replaced, named=named)
     write_datalist(content, output)
-    _report(content, output, [f"left out by the table: {image}" for image in left_out])
+    shared.report(content, output, [f"left out by the table: {image}" for image in left_out])
     if empty and not replaced:
         click.echo(f"warning: {empty} of {len(good)} scans have an empty outer band: they teach blur. --crop-kspace "
                    "DIR brings them to their acquired matrix.", err=True)  # fmt: skip
-    _raise_all(failures, len(images), "files cannot be used")
+    shared.raise_all(failures, len(images), "files cannot be used")
 
 
 @group.command("hcp")
-@click.argument("folder", metavar="DIR", type=_path)
+@click.argument("folder", metavar="DIR", type=shared.path)
 @_output
 @click.option("--unprocessed", is_flag=True, help="The scanner's T1w_MPR1 instead of T1w_acpc_dc_restore.")
 @click.option("--fetch", is_flag=True, help="First fetch what is missing from S3, with your own AWS keys.")
 @click.option("--subjects", multiple=True, metavar="IDS", help="To fetch; several with commas, or repeat the option.")
-@click.option("--subjects-file", type=_path, metavar="F", help="To fetch, one a line.")
-@_seed
+@click.option("--subjects-file", type=shared.path, metavar="F", help="To fetch, one a line.")
+@shared.seed
 @_table
 def hcp(
     folder: Path,
@@ -176,82 +182,8 @@ def hcp(
     rule = SplitRule(layout.PUBLISHED_SPLIT, seed, layout.FOLDER_IS_SUBJECT, table)
     content, left_out = build_datalist(images, folder, output.parent, rule, "HCP T1w")
     write_datalist(content, output)
-    _report(content, output, [f"left out by the table: {image}" for image in left_out])
-    _raise_all(failures, len(wanted), "subjects could not be fetched")
-
-
-@group.command("fastmri")
-@click.argument("folder", metavar="DIR", type=_path)
-@click.option("-o", "--output", required=True, type=_path, metavar="OUT", help="Folder of volumes and datalist.json.")
-@click.option("--from", "source", type=click.Choice(["auto", "kspace", "rss", "esc"]), default="auto",
-              show_default=True, help="auto: k-space where it is fully sampled, else a reconstruction.")  # fmt: skip
-@click.option("--spec", metavar="FILE", help="Low-pass of each coil, file or preset: writes low volumes too.",
-              shell_complete=complete.presets)  # fmt: skip
-@click.option("--scale", type=click.Choice(["none", "max"]), default="none", show_default=True,
-              help="max: divide by the maximum of the whole volume.")  # fmt: skip
-@_split
-@_seed
-@click.option("--subject-pattern", "pattern", metavar="R",
-              help="Regular expression: names the person of files without patient_id.")  # fmt: skip
-def fastmri(
-    folder: Path,
-    output: Path,
-    source: str,
-    spec: str | None,
-    scale: str,
-    split: tuple[float, float, float],
-    seed: int,
-    pattern: str | None,
-) -> None:
-    """Convert the fastMRI files (.h5) below DIR to NIfTI volumes, split by patient.
-
-    From k-space: the header's padding zeroed, centred inverse transform, crop to the matrix of the reconstruction
-    (which undoes the readout's oversampling), root sum of squares of the coils. With --spec each coil's complex image
-    is low-passed before that, and the list has a low volume for each reference. Files that cannot be used are listed
-    and left out, and the exit code is then 3.
-    """
-    from mdcsrn.data import fastmri_list as layout
-    from mdcsrn.data.datalist import SplitRule, write_datalist
-    from mdcsrn.data.fastmri import Conversion, convert_file
-    from mdcsrn.data.split import FRACTIONS
-    from mdcsrn.io.fastmri import FastMRI, read_fastmri
-    from mdcsrn.kspace import load_spec
-    from mdcsrn.resources import config
-
-    degradation = None if spec is None else load_spec(config(spec, "degradation"))
-    how = Conversion(source, degradation, scale)
-    paths = layout.find_fastmri(folder)
-    layout.check_output(output, folder)
-    written: dict[Path, tuple[FastMRI, Path | None]] = {}
-    failures: list[MdcsrnError] = []
-    files: list[FastMRI] = []
-    for path in paths:
-        try:
-            files.append(read_fastmri(path))
-        except DataError as error:
-            failures.append(error)
-    named = layout.name_patients(files, folder, pattern)  # a doubt ends the command before the work
-    for file in files:
-        inside = file.path.relative_to(folder)
-        try:
-            made = convert_file(file, how)
-            image, low = layout.write_converted(made, output, inside)
-            written[image] = file, low
-        except DataError as error:
-            failures.append(error)
-            continue
-        size = " ".join("x".join(f"{n:g}" for n in values) for values in (made.reference.shape, made.reference.spacing))
-        click.echo("  ".join([f"{inside.as_posix():<44}", f"{size} mm", made.source, *made.notices]))
-    if not written:
-        raise failures[0] if len(failures) == 1 else DataError(
-            f"no file of {folder} can be used", got=f"the first: {failures[0]}"
-        )  # fmt: skip
-    rule = SplitRule(dict(zip(FRACTIONS, split, strict=True)), seed)
-    click.echo(f"{len(set(named.names.values()))} subjects, named by {named.how}")
-    content = layout.fastmri_datalist(written, output, named, rule, how)
-    write_datalist(content, output / layout.DATALIST)
-    _report(content, output / layout.DATALIST, [])
-    _raise_all(failures, len(paths), "files cannot be used")
+    shared.report(content, output, [f"left out by the table: {image}" for image in left_out])
+    shared.raise_all(failures, len(wanted), "subjects could not be fetched")
 
 
 def _scans(folder: Path, crop_kspace: Path | None, table: SubjectsTable | None) -> tuple[list[Path], dict[Path, str]]:
@@ -280,24 +212,3 @@ def _report_labels(labels: Mapping[Path, str], folder: Path) -> None:
         shown = [f"{image.relative_to(folder).as_posix()} ({why})" for image, why in list(labels.items())[:3]]
         more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
         click.echo(f"left out as masks, label maps, derivatives or phase images: {', '.join(shown)}{more}", err=True)
-
-
-def _report(content: dict[str, object], output: Path, notes: list[str]) -> None:
-    """Sizes of the sections, and where the list is."""
-    from mdcsrn.data.datalist import SECTIONS
-
-    for note in notes:
-        click.echo(note, err=True)
-    sizes = [f"{len(entries)} {key}" for key in SECTIONS if isinstance(entries := content.get(key), list)]
-    click.echo(f"{output}: {', '.join(sizes)}")
-    empty = [key for key in ("validation", "test") if not content.get(key)]
-    if empty:
-        click.echo(f"warning: nobody is in {' and '.join(empty)}", err=True)
-
-
-def _raise_all(failures: list[MdcsrnError], total: int, what: str) -> None:
-    """List what went wrong with single files after the rest was done; the exit code tells."""
-    for failure in failures:
-        click.echo(f"left out: {failure}", err=True)
-    if failures:
-        raise DataError(f"{len(failures)} of {total} {what}; the rest is listed")

@@ -37,7 +37,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         degrade: random transforms of a whole volume; takes ``image`` and ``label`` (both the reference at first) and
             leaves the degraded, scaled pair in them.
         augment: random transforms of a patch pair, or None.
-        patch_size: edges of the reference's patch, voxels: one for a cube, or (d, h, w); multiples of `scale`.
+        patch_size: edges of the reference's patch, voxels: one for a cube, or (d, h, w); multiples of `scale`. For
+            patches of one plane, (1, h, w), a volume is turned where only its planes across another axis are as large.
         batch_size: samples in a global batch, over all processes.
         patches_per_volume: patches that are cut from one degraded volume.
         volumes_per_group: degraded volumes that are mixed; so many are held in memory for each stream.
@@ -134,6 +135,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         except Exception as error:
             raise root_error(error) or error from error
         name = getattr(image, "meta", {}).get("filename_or_obj", "a volume")
+        image = _planes_first(image, self.patch_size)
         if any(size < edge for size, edge in zip(image.shape[-3:], self.patch_size, strict=True)):
             shape = tuple(image.shape[-3:])
             raise DataError(
@@ -194,6 +196,23 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _random(self, *path: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.seed, *path]))
+
+
+def _planes_first(image: Tensor, patch_size: tuple[int, ...]) -> Tensor:
+    """A volume whose planes across axis 0 are smaller than a patch of one plane, turned until a patch fits.
+
+    As of thick slices, whose good planes lie across another axis. The affine follows; a volume that fits, one that
+    fits no way, and one for patches of several planes stay as they are.
+    """
+    for order in ((0, 1, 2), (1, 0, 2), (2, 0, 1)) if patch_size[0] == 1 else ():
+        if all(image.shape[axis + 1] >= edge for axis, edge in zip(order, patch_size, strict=True)):
+            if order == (0, 1, 2):
+                break
+            turned = image.permute(0, *(axis + 1 for axis in order)).contiguous()
+            if isinstance(turned, MetaTensor):
+                turned.affine = turned.affine[:, [*order, 3]]
+            return turned
+    return image
 
 
 def _aligned(image: Tensor, label: Tensor, scale: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,15 @@ def picture_kind(start: bytes) -> str:
     return "jpeg" if start.startswith(JPEG_MAGIC) else ""
 
 
+def result_suffix(kind: str) -> str:
+    """Ending of a result that nobody named, by the kind of its source.
+
+    >>> result_suffix("jpeg"), result_suffix("nrrd")
+    ('.png', '.nii.gz')
+    """
+    return ".png" if kind in PICTURE_KINDS else ".nii.gz"
+
+
 def read_picture(source: Path, kind: str, allow_constant: bool = False, nonfinite: NonFinite = "refuse") -> Volume:
     """Read a picture as a volume of one plane.
 

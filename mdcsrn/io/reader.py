@@ -17,6 +17,7 @@ from mdcsrn.io.formats import SUFFIXES, is_image_name, read_image
 from mdcsrn.io.forms import FORMS_KEY
 
 logger = logging.getLogger(__name__)
+STORED_TYPE_KEY = "stored_type"  # of the meta-data: name of the type in the file
 
 
 class NiftiReader(ImageReader):
@@ -41,7 +42,8 @@ class NiftiReader(ImageReader):
             img: what `read` returned.
 
         Returns:
-            Voxels (D, H, W), float32, in the file's unit; affine in millimetres and spatial shape as MONAI names them.
+            Voxels (D, H, W), float32, in the file's unit; affine in millimetres and spatial shape as MONAI names them,
+            and the type in the file under ``stored_type``.
 
         Raises:
             DataError, GeometryError: see :func:`mdcsrn.io.formats.read_image`; the file is named.
@@ -54,6 +56,7 @@ class NiftiReader(ImageReader):
         for warning in volume.warnings:
             logger.warning("%s: %s", img, warning)
         return volume.array, {
+            STORED_TYPE_KEY: volume.dtype.newbyteorder("=").name,
             **({} if volume.forms is None else {FORMS_KEY: volume.forms.to_array()}),
             MetaKeys.AFFINE: volume.affine.copy(),
             MetaKeys.ORIGINAL_AFFINE: volume.affine.copy(),

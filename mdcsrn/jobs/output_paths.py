@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mdcsrn.io.dicom import SeriesLabel
     from mdcsrn.io.sources import Case
 
-ENDING, PICTURE_ENDING = "_sr.nii.gz", "_sr.png"
-
 
 def jobs_of(source: Path, cases: Sequence[Case], output: Path | None, options: Options) -> tuple[list[Job], bool]:
     """Give each case its places.
@@ -91,9 +89,9 @@ def _labels(cases: Sequence[Case], options: Options) -> dict[str, SeriesLabel]:
 
 
 def _target(source: Path, case: Case, output: Path | None, file: bool) -> Path:
-    from mdcsrn.io.pictures import PICTURE_KINDS
+    from mdcsrn.io.pictures import result_suffix
 
-    ending = PICTURE_ENDING if case.kind in PICTURE_KINDS else ENDING
+    ending = f"_sr{result_suffix(case.kind)}"
     if output is None:
         # A series' folder or zip: beside it, not among its slices.
         return source.resolve().parent / (case.name.split("/")[-1] + ending)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mdcsrn.inference.planning.models import Model
     from mdcsrn.io.scan import Scan
     from mdcsrn.io.volume import Volume
+    from mdcsrn.report.prediction import Stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,15 +138,19 @@ def write_result(
     if labels is not None:
         with attempt("mask", made.failed):
             put_further("mask", *_carried(labels, prediction, job.file("mask")))
-    if made.page is not None and job.report is not None:
-        with attempt("report", made.failed):
-            others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan)
     extra: dict[str, Any] = {} if job.describe is None else dict(job.describe("", stored))
     if made.series is not None and job.dicom_out is not None:
         with attempt("series", made.failed):
             series, coarse = make_series(made.series.path(SERIES), job, options, prediction, scan, model)
             extra["dicom"] = {"path": relative(job.dicom_out, job.output.parent), **series}
             notices += coarse
+    if made.page is not None and job.report is not None:  # after all else: it says what the files hold
+        with attempt("report", made.failed):
+            from mdcsrn.report.prediction import Stored
+
+            of_series = extra.get("dicom", {}).get("certificate")
+            shown = Stored(stored.array, certificate, of_series, tuple(notices))
+            others["report"] = _make_page(made.page.path(job.report.name), job.report, prediction, scan, shown)
     if made.failed:
         extra["not_made"] = sorted(made.failed)
     extra |= _earlier(job, others)
@@ -240,11 +245,11 @@ def as_stored(
     return stored, certify_stored(prediction, source, stored.array)
 
 
-def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan) -> Written:
+def _make_page(path: Path, place: Path, prediction: Prediction, scan: Scan, stored: Stored) -> Written:
     from mdcsrn.report.html import write_page
     from mdcsrn.report.prediction import page_of_prediction
 
-    write_page(path, page_of_prediction(prediction, scan.name, scan.kind in PICTURE_KINDS))
+    write_page(path, page_of_prediction(prediction, scan.name, scan.kind in PICTURE_KINDS, stored))
     return Written(place, sha256(path))
 
 

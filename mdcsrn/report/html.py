@@ -135,6 +135,9 @@ def consistency(page: Page) -> Consistency:
     ]
     if stored is not None:
         lines.append(f"As stored in the file, after rounding to its number type: {float(stored):.1e}.")
+    series = certificate.get("relative_error_series")
+    if series is not None:
+        lines.append(f"As stored in the DICOM series, after rounding to its slope: {float(series):.1e}.")
     if certificate.get("bound_share") is not None:
         lines.append(
             f"This binds {100 * float(certificate['bound_share']):.1f} % of the result's k-space; the rest is restored."

@@ -68,7 +68,8 @@ class Page:
         maps: name to (D, H, W), ≥ 0, same unit: ``spread``, ``invention`` or any other.
         facts: label to text, in the order shown.
         certificate: plain values of the consistency certificate; needs ``relative_error``, may hold
-            ``relative_error_stored`` (of the file, after rounding) and ``bound_share``. None: consistency is off.
+            ``relative_error_stored`` (of the file, after rounding), ``relative_error_series`` (of the derived DICOM
+            series) and ``bound_share``. None: consistency is off.
         notices: warnings.
         comparison: a reference and other candidates: makes the page an evaluation.
         before_name: what `before` is, as ``zero-filled input``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +23,51 @@ if TYPE_CHECKING:
 MAPS = ("spread", "invention")
 
 
-def page_of_prediction(prediction: Prediction, name: str, picture: bool = False) -> Page:
+@dataclass(frozen=True)
+class Stored:
+    """What the files of a result give back of it.
+
+    Attributes:
+        array: voxels of the volume's file, (D, H, W), float32, rounded where its type is.
+        certificate: plain values of the consistency of `array`; None: it is off.
+        series: the same of the derived DICOM series; None: it is off, or there is no series.
+        notices: warnings of the writing.
+    """
+
+    array: Array
+    certificate: Mapping[str, Any] | None = None
+    series: Mapping[str, Any] | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+def page_of_prediction(prediction: Prediction, name: str, picture: bool = False, stored: Stored | None = None) -> Page:
     """The page of a prediction that was just made.
 
     Args:
         prediction: of :func:`mdcsrn.inference.predict`.
         name: title; no patient data.
         picture: the source is a picture, shown as it is stored.
+        stored: what its files hold, which is then shown; None: nothing is written.
     """
-    certificate = prediction.certificate
+    after = prediction.volume.array if stored is None else stored.array
+    certificate = None if prediction.certificate is None else prediction.certificate.to_dict()
+    if certificate is not None and stored is not None:
+        certificate = _with_stored(certificate, stored.certificate, stored.series)
     return Page(
         title=name,
         before=prediction.low.array,
-        after=prediction.volume.array,
+        after=after,
         affine=upright(prediction.volume.affine) if picture else prediction.volume.affine,
         picture=picture,
         shares=_shares(prediction.plan),
         maps=_complete(
             {role: prediction.maps[role].array for role in MAPS if role in prediction.maps},
-            prediction.volume.array,
+            after,
             prediction.plan,
         ),
         facts=_facts(prediction.plan, prediction.facts, prediction.timings),
-        certificate=None if certificate is None else certificate.to_dict(),
-        notices=prediction.notices,
+        certificate=certificate,
+        notices=(*prediction.notices, *(() if stored is None else stored.notices)),
         unchanged=prediction.plan.kind == "nothing",
     )
 
@@ -110,12 +132,20 @@ def page_of_output(output: str | os.PathLike[str], source: str | os.PathLike[str
 
 
 def _recomputed(plan: Plan, result: Any, source: torch.Tensor, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The certificate before rounding from the record, and that of the file, computed anew."""
+    """The certificate before rounding and that of a series from the record, and that of the file, computed anew."""
     if plan.measurement is None or plan.kind == "nothing":
         return None
     stored = plan.measurement.certify(torch.from_numpy(result), plan.measured(source))
     before = (record.get("certificate") or {}).get("before_rounding") or stored.to_dict()
-    return {**before, "relative_error_stored": stored.relative_error}
+    return _with_stored(before, stored.to_dict(), (record.get("dicom") or {}).get("certificate"))
+
+
+def _with_stored(
+    before: Mapping[str, Any], stored: Mapping[str, Any] | None, series: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The certificate as :class:`~mdcsrn.report.page.Page` takes it: before rounding, and of each file by name."""
+    files = {"relative_error_stored": stored, "relative_error_series": series}
+    return {**before, **{key: of["relative_error"] for key, of in files.items() if of is not None}}
 
 
 def _maps(output: Path, record: Mapping[str, Any]) -> dict[str, Array]:

@@ -14,10 +14,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import skimage.io
 import torch
 from click.testing import CliRunner
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from PIL import Image
 
 from mdcsrn.bundle.check import check
 from mdcsrn.bundle.pack import pack
@@ -134,6 +136,22 @@ def test_training_stopped_at_a_step_resumes_bitwise(name: str, planes: Path, tmp
     assert max(float(value.abs().max()) for key, value in moved.named_parameters() if "tail" in key) > 0
 
 
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_thick_slices_along_the_last_axis_train(name: str, planes: Path, tmp_path: Path) -> None:
+    """Eight slices whose planes alone are as large as a patch: every batch is of patches of those."""
+    folder, random = tmp_path / "thick", np.random.default_rng(4)
+    folder.mkdir()
+    entries = json.loads((planes / "datalist.json").read_text())
+    nib.save(nib.Nifti1Image(random.random((40, 44, 8), np.float32), np.diag([1.0, 1, 5, 1])), folder / "a_T1w.nii.gz")
+    listed = {key: [{**e, "image": str(planes / e["image"])} for e in value] for key, value in entries.items()}
+    (folder / "datalist.json").write_text(
+        json.dumps({**listed, "training": [{"image": "a_T1w.nii.gz", "subject": "a"}]})
+    )
+    workflow = train(planes, tmp_path / "out", name, datalist=str(folder / "datalist.json"))
+    patches = workflow.parser.get_parsed_content("train#dataset")
+    assert {tuple(patches[number]["label"].shape) for number in range(8)} == {(1, 1, 36, 36)}
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``published(name)``: a copy of a bundle with small random weights in its ``models/``."""
@@ -189,6 +207,36 @@ def test_evaluating_and_run(name: str, planes: Path, published: Callable[[str], 
     assert result.shape == (3, 11 * scale, 12 * scale)
     np.testing.assert_allclose(np.diag(result.affine)[:3], [2, 3 / scale, 3 / scale], rtol=1e-6)
     assert result.get_fdata().mean() == pytest.approx(low.get_fdata().mean(), rel=1e-4)  # consistency keeps it
+
+
+def test_pictures_are_run_as_predict_does(published: Callable[[str], Path], tmp_path: Path) -> None:
+    """Of 8 and 16 bit, PNG and JPEG, in class folders: equal names, bits and pixels.
+
+    Of odd sizes: an even one has a Nyquist sample, half of which the configured degradation leaves to the network.
+    """
+    home, random = published("edsr_x2"), np.random.default_rng(3)
+    source = tmp_path / "all"
+    for file, peak in (("T1w/a.png", 255), ("T2w/a.png", 65535), ("T2w/deep/b.jpg", 255)):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        pixels = (random.random((21, 25)) * peak).astype(np.uint16 if peak > 255 else np.uint8)
+        Image.fromarray(pixels).save(source / file)
+    inference = ConfigWorkflow(
+        [str(home / "configs" / "inference.yaml")], "infer", run_id="run", logging_file=False, bundle_root=str(home),
+        output_dir=str(tmp_path / "run"), input=str(source), precision="float32", progress=False,
+    )  # fmt: skip
+    inference.initialize()
+    inference.run()
+    words = ["predict", str(source), "--bundle", str(home), "-o", str(tmp_path / "predict"), "--precision", "float32"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    files = sorted(path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*.*"))
+    assert files == ["T1w/a_sr.png", "T2w/a_sr.png", "T2w/deep/b_sr.png"]
+    for file in files:
+        found, expected = (skimage.io.imread(tmp_path / by / file) for by in ("run", "predict"))
+        assert (found.shape, found.dtype) == ((42, 50), np.uint16 if file == "T2w/a_sr.png" else np.uint8)
+        assert expected.dtype == found.dtype
+        assert int(np.abs(found.astype(int) - expected.astype(int)).max()) <= 1, "a value of about .5 may go either way"
+        assert found.std() > 0
 
 
 def test_the_model_zoo_and_the_package_take_it(

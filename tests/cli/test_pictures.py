@@ -219,8 +219,13 @@ def test_verify_judges_what_a_png_holds(tmp_path: Path, model: Path) -> None:
     array = np.asarray(Image.open(picture(tmp_path / "a.png", 1)))
     Image.fromarray(array).save(tmp_path / "a.png", dpi=(25.4 / 0.7, 25.4 / 0.9))
     output = tmp_path / "out.png"
-    assert run("predict", tmp_path / "a.png", "-o", output, "--model", model).exit_code == 0
+    page = tmp_path / "page.html"
+    assert run("predict", tmp_path / "a.png", "-o", output, "--model", model, "--report", page).exit_code == 0
     found = verified(output, tmp_path / "a.png")
+    costs = float(found["consistency"][1].split()[2])  # of the clipped pixels above all
+    assert costs > 1e-4
+    assert f"As stored in the file, after rounding to its number type: {costs:.1e}" in page.read_text()
+    assert "clipped-pixels" in page.read_text()
     assert {passed for passed, _ in found.values()} == {True}
     assert "pixel size" in found["header"][1]
     assert "states no position" in found["geometry"][1]

@@ -47,7 +47,8 @@ def test_page_from_files_says_what_the_direct_one_says(mdcsrn, result: Path, sca
         assert phrase in again, phrase
         assert phrase in direct, phrase
     assert record["output_sha256"] in again
-    assert "As stored in the file" in again
+    for text in (again, direct):
+        assert "As stored in the file" in text
     for text in (again, direct):
         assert str(scan.parent) not in text, "no path of this machine"
         assert str(result.parent) not in text
@@ -64,6 +65,25 @@ def test_page_holds_the_volumes_of_the_files(result: Path, interpolated: np.ndar
     assert 0 < page.maps["invention"].max() < np.abs(page.after).max()
     assert page.certificate is not None
     assert page.certificate["relative_error_stored"] < 1e-5
+
+
+def test_both_pages_say_what_rounding_costs(mdcsrn, interpolated: np.ndarray, tmp_path: Path) -> None:
+    """Of whole numbers in a NIfTI file, by name, as `verify` finds it in the file; with the warning of it."""
+    source, output = tmp_path / "i.nii.gz", tmp_path / "i_sr.nii.gz"
+    coarse = np.rint(interpolated * 12 / interpolated.max()).astype(np.int16)
+    nib.save(nib.Nifti1Image(coarse, np.eye(4)), source)
+    done = mdcsrn("predict", source, "--factor", 1, 1.5, 1.5, "--dtype", "keep", "--report", tmp_path / "direct.html")
+    assert done.exit_code == 0, done.output
+    assert mdcsrn("report", output).exit_code == 0
+    certificate = json.loads((tmp_path / "i_sr.json").read_text())["certificate"]
+    error = certificate["after_rounding"]["relative_error"]
+    assert error > 100 * certificate["before_rounding"]["relative_error"]
+    assert f"{error:.3g} in what was measured" in mdcsrn("verify", output).output
+    for page in ("direct", "i_sr"):
+        text = words(tmp_path / f"{page}.html")
+        assert f"differ by a relative {certificate['before_rounding']['relative_error']:.1e}" in text
+        assert f"As stored in the file, after rounding to its number type: {error:.1e}" in text
+        assert "Warning: rounding-too-coarse" in text
 
 
 def test_a_changed_result_is_said_to_be_changed(mdcsrn, result: Path) -> None:

@@ -109,14 +109,17 @@ def test_a_slope_of_one_counts_its_rounding(series: Path, weights: Path, tmp_pat
     done = run(
         "predict", series, "-o", tmp_path / "o.nii.gz", "--factor", 1, 1, 1.25, "--dicom-out", tmp_path / "derived",
         "--dicom-slope", "one", "--series-number", 77, "--series-description", "whole numbers", "--model", weights,
-        "--backend", "eager",
+        "--backend", "eager", "--report", tmp_path / "o.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "DICOM series of 30 images, slope 1, rounding up to 0.5" in done.stdout
     entry = json.loads((tmp_path / "o.json").read_text())["dicom"]
     values = nib.load(tmp_path / "o.nii.gz").get_fdata()
     assert entry["storage"]["largest_rounding_error"] == pytest.approx(np.abs(values - np.rint(values)).max(), abs=1e-3)
-    assert entry["certificate"]["relative_error"] > 1e-5
+    error = entry["certificate"]["relative_error"]
+    assert error > 1e-5
+    page = (tmp_path / "o.html").read_text()
+    assert f"As stored in the DICOM series, after rounding to its slope: {error:.1e}" in page
     for k, path in enumerate(sorted((tmp_path / "derived").iterdir())):
         dataset = pydicom.dcmread(path)
         assert (dataset.SeriesNumber, dataset.SeriesDescription) == (77, "whole numbers")

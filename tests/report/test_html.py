@@ -160,6 +160,8 @@ def test_certificate_in_words(page: Page, certificate, unchanged: bool, kept: bo
     rounded = {"relative_error": 3e-7, "relative_error_stored": 4e-4}
     lines = consistency(dataclasses.replace(page, certificate=rounded)).lines
     assert any("4.0e-04" in line for line in lines)
+    lines = consistency(dataclasses.replace(page, certificate={**rounded, "relative_error_series": 5e-4})).lines
+    assert any("DICOM series" in line and "5.0e-04" in line for line in lines)
 
 
 def test_an_unchanged_volume_makes_a_page(page: Page, tmp_path: Path) -> None:
