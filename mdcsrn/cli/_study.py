@@ -74,7 +74,7 @@ def run(
     length = len(people) * len(set(turns)) * len(methods.all)
     with click.progressbar(length=length, label="study", file=sys.stderr, hidden=hidden) as bar:
         study = run_study(people, short, methods, turns, target.parent if extract else None, lambda: bar.update(1))
-    text = render_study(study, source.stem or "study", {"List": source.name, "Table": beside.name})
+    text = render_study(study, f"Study: {source.resolve().stem}", {"List": source.name, "Table": beside.name})
     atomic_write_text(beside, table(study))
     write_text(target, text)
     return [target, beside]

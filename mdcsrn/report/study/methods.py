@@ -15,7 +15,6 @@ from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
 from mdcsrn.io.acquisition import ScanFacts
-from mdcsrn.io.names import image_stem
 from mdcsrn.io.volume import Volume
 from mdcsrn.report.page import Array
 from mdcsrn.report.study.shortening import Shortening
@@ -62,7 +61,7 @@ def methods_of(short: Shortening, bundles: Sequence[str], baselines: Sequence[st
     networks: dict[str, Method] = {}
     for given in bundles:
         model = find_model(model=given) if Path(given).is_file() else find_model(given)
-        name = model.bundle if model.bundle and not Path(given).is_file() else image_stem(model.path)
+        name = model.bundle if model.bundle and not Path(given).is_file() else model.path.stem
         if name in networks or name in listed:
             raise ConfigError(
                 "two methods of a study have one name", got=name, remedy="leave one out, or rename a file"

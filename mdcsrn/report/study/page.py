@@ -146,7 +146,9 @@ def _curves(study: Study, contrast: str) -> Section:
                     f"{contrast}, {region}: {short}",
                 )
             )  # fmt: skip
-    return Section(f"curves-{_slug(contrast)}", f"{contrast}: slices and angles", figures=figures)
+    mixed = len(study.directions[contrast]) > 1
+    text = ["The files store their slices along different axes of the head: the means mix them."] if mixed else []
+    return Section(f"curves-{_slug(contrast)}", f"{contrast}: slices and angles", text, figures)
 
 
 def _maps(study: Study, contrast: str) -> Section:

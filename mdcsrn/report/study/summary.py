@@ -100,9 +100,9 @@ def histogram(counts: NDArray[np.int64], limit: float) -> tuple[Curve, Curve]:
     place = np.arange(BINS) - BINS // 2
     group = np.clip((place + width // 2) // width, -reach, reach)
     filled = np.bincount(group + reach, weights=counts, minlength=2 * reach + 1)
-    centres: Curve = np.arange(-reach, reach + 1) * (width * STEP)
-    shares: Curve = np.asarray(filled, np.float64) / max(1, int(counts.sum()))
-    return centres, shares
+    centres = np.arange(-reach, reach + 1, dtype=np.float64) * (width * STEP)
+    shares = filled.astype(np.float64) / max(1, int(counts.sum()))
+    return np.asarray(centres, np.float64), np.asarray(shares, np.float64)
 
 
 def spread(counts: NDArray[np.int64], share: float = 0.995) -> float:
