@@ -36,8 +36,8 @@ TOPICS = {
 @click.option("--spec", metavar="FILE", help="Degradation file or preset, such as hcp_2x2: adds the band error.",
               shell_complete=complete.presets)  # fmt: skip
 @click.option("--baseline", "names", multiple=True, metavar="NAME",
-              help="With --spec: nearest, trilinear, 'cubic B-spline', zero-filled, or spandrel:FILE, the weights of a "
-              "picture model such as ESRGAN. Repeatable.")  # fmt: skip
+              help="With --spec: nearest, trilinear, bicubic, 'cubic B-spline', zero-filled, or spandrel:FILE, "
+              "the weights of a picture model such as ESRGAN. Repeatable.")  # fmt: skip
 @click.option("--convention", type=click.Choice(["fastmri"]), help="Add the figures as fastMRI defines them.")
 @click.option("--legacy", is_flag=True, help="Add the figures as earlier papers defined them.")
 @click.option("--json", "json_path", type=_path, metavar="F", help="Write setting, summary and rows to this file.")

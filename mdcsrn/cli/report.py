@@ -1,4 +1,4 @@
-"""``mdcsrn report``: make one HTML page of a result, or of an evaluation against a reference."""
+"""``mdcsrn report``: make one HTML page of a result, of an evaluation against a reference, or of a study."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from mdcsrn.cli import _complete as complete
 from mdcsrn.cli._help import by_topic
+from mdcsrn.cli._study import run as run_study
 from mdcsrn.cli._types import OutputPath
 from mdcsrn.errors import ConfigError
 from mdcsrn.jobs.byproducts import REPORT_NEEDS
@@ -31,7 +32,8 @@ _path = click.Path(path_type=Path)
 
 TOPICS = {
     "A result": ("output", "source"),
-    "An evaluation": ("reference", "prediction", "low", "mask", "spec", "angles", "bundle", "model", "help"),
+    "An evaluation": ("reference", "prediction", "low", "mask", "spec", "angles", "bundle", "model"),
+    "A study of several people": ("study", "bundles", "baselines", "masks", "help"),
 }
 
 
@@ -43,22 +45,43 @@ TOPICS = {
 @click.option("--prediction", type=_path, metavar="P", help="What is evaluated; default: made from R, with --degrade.")
 @click.option("--low", type=_path, metavar="L", help="What P was made from: adds the baselines.")
 @click.option("--mask", type=_path, metavar="M", help="Also figures inside this mask, such as the brain.")
-@click.option("--degrade", "spec", metavar="SPEC", help="Degradation file or preset, such as hcp_2x2.",
-              shell_complete=complete.presets)  # fmt: skip
+@click.option("--degrade", "spec", metavar="SPEC", help="Degradation file or preset, such as hcp_2x2; for a study also "
+              "bicubic_x2, bicubic_x4_gaussian, ...", shell_complete=complete.presets)  # fmt: skip
 @click.option("--angles", metavar="'0 15 …'", help="With --degrade: turn R by these degrees, restore, compare.")
 @click.option("--bundle", metavar="B", help="Weights for --degrade: a bundle.", shell_complete=complete.bundles)
 @click.option("--model", metavar="F", help="Weights for --degrade: a file.", shell_complete=complete.models)
+@click.option(
+    "--study", type=_path, metavar="LIST", help="Datalist (its test section) or folder; takes --degrade, --angles."
+)
+@click.option("--bundles", metavar="'B …'", help="Bundles or weights files that are compared.")
+@click.option("--baselines", metavar="'N …'", help="As in `mdcsrn evaluate`; default: all but Lanczos.")
+@click.option("--masks", metavar="M", help="Folder of brain masks, or hd-bet to run it.")
 def command(
     result: Path | None, output: Path | None, source: Path | None, reference: Path | None, prediction: Path | None,
     low: Path | None, mask: Path | None, spec: str | None, angles: str | None, bundle: str | None, model: str | None,
+    study: Path | None, bundles: str | None, baselines: str | None, masks: str | None,
 ) -> None:  # fmt: skip
     """One HTML page that opens from disk: viewer, k-space, curves, certificate.
 
     OUT is a volume of `mdcsrn predict`, with its .json beside it. With --reference it is an evaluation: P and the
-    baselines against R, per slice, and with --angles per rotation.
+    baselines against R, per slice, and with --angles per rotation. With --study it is one of several people.
     """
+    if study is not None:
+        alone = {"OUT": result, "--input": source, "--reference": reference, "--prediction": prediction, "--low": low,
+                 "--mask": mask, "--bundle": bundle, "--model": model}  # fmt: skip
+        for name, value in alone.items():
+            if value is not None:
+                raise click.UsageError(f"{name} does not go with --study, which takes --bundles and --masks")
+        need("a report", "report", *REPORT_NEEDS)
+        place = _place(output, study, "_study")
+        for file in run_study(study, place, output is not None, bundles, baselines, spec, parse_angles(angles), masks):
+            click.echo(f"wrote {file}")
+        return
+    for name, value in (("--bundles", bundles), ("--baselines", baselines), ("--masks", masks)):
+        if value is not None:
+            raise click.UsageError(f"{name} belongs to a study: give --study")
     if (result is None) == (reference is None):
-        raise click.UsageError("give either OUT, or --reference with --prediction or --degrade")
+        raise click.UsageError("give either OUT, or --reference with --prediction or --degrade, or --study")
     if angles is not None and spec is None:
         raise click.UsageError("--angles needs --degrade: what happens to the turned reference")
     need("a report", "report", *REPORT_NEEDS)
@@ -183,5 +206,6 @@ def _place(output: Path | None, volume: Path, ending: str) -> Path:
     """The page: the file that ``-o`` names, or NAME.html in the folder that it names, or beside the volume."""
     from mdcsrn.io import image_stem
 
-    name = f"{image_stem(volume)}{ending}.html"
+    stem = volume.stem if volume.suffix == ".json" else image_stem(volume)
+    name = f"{stem}{ending}.html"
     return volume.with_name(name) if output is None else page_file(output, name)

@@ -18,7 +18,7 @@ from mdcsrn.files import atomic_write_text, read_text
 from mdcsrn.io.formats import READABLE, is_image_name, without_partners
 from mdcsrn.io.names import without_pictures_beside_volumes
 
-PATHS = ("image", "low")
+PATHS = ("image", "low", "mask")
 SECTIONS = ("training", "validation", "evaluation", "test")
 
 
@@ -173,8 +173,8 @@ def load_datalist(
         base_dir: where relative paths begin; None or empty: the JSON's own folder.
 
     Returns:
-        Dictionaries with `image`, `subject` and whatever else the file holds for them; the path under `low`, the
-        degraded partner of a pair, is absolute too.
+        Dictionaries with `image`, `subject` and whatever else the file holds for them; the paths under
+        `low`, the degraded partner of a pair, and `mask` are absolute too.
 
     Raises:
         DataError: JSON missing or broken, section unknown or empty, an image missing, a subject or person in two

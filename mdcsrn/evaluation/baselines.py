@@ -1,8 +1,8 @@
-"""Baselines: nearest, trilinear, B-spline, Lanczos and zero-filled up-sampling, and picture models by file."""
+"""Baselines: nearest, trilinear, bicubic, B-spline, Lanczos, zero-filled up-sampling, and picture models by file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from mdcsrn.kspace import resample_grid
 
 ZERO_FILLED = "zero-filled"
 SPLINE_ORDERS = {"nearest": 0, "trilinear": 1, "cubic B-spline": 3}
+BICUBIC = "bicubic"
 LANCZOS = "Lanczos"
 LOBES = 3
 BASELINES = ("nearest", "trilinear", "cubic B-spline", ZERO_FILLED)  # in every table
-METHODS = ("nearest", "trilinear", "cubic B-spline", LANCZOS, ZERO_FILLED)
+METHODS = ("nearest", "trilinear", BICUBIC, "cubic B-spline", LANCZOS, ZERO_FILLED)
+
+Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
@@ -35,7 +38,8 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
         shape: (D, H, W) of the reference grid.
         method: one of :data:`METHODS`, or ``"spandrel:FILE"``, the weights of a picture model
             (:func:`mdcsrn.evaluation.picture_models.refine_planes`). ``"nearest"`` takes the higher index where two are
-            equally near; ``"Lanczos"`` is a sinc in a window of three samples to each side (:func:`lanczos_matrix`).
+            equally near; ``"bicubic"`` is Keys' cubic convolution (:func:`cubic_matrix`), ``"Lanczos"`` a sinc in a
+            window of three samples to each side (:func:`lanczos_matrix`).
 
     Returns:
         (…, D, H, W) on the reference grid, float32, same unit, on the input's device.
@@ -54,9 +58,10 @@ def upsample(acquired: Tensor, shape: Sequence[int], method: str) -> Tensor:
         return refine_planes(acquired, shape, load_picture_model(method.removeprefix(PREFIX)))
     if method == ZERO_FILLED:
         return resample_grid(acquired.float(), shape)
-    if method == LANCZOS:
+    if method in (BICUBIC, LANCZOS):
+        matrix = cubic_matrix if method == BICUBIC else lanczos_matrix
         sizes = zip(acquired.shape[-3:], shape, strict=True)
-        d, h, w = (torch.from_numpy(lanczos_matrix(n, m)).to(acquired.device, torch.float32) for n, m in sizes)
+        d, h, w = (torch.from_numpy(matrix(n, m)).to(acquired.device, torch.float32) for n, m in sizes)
         return torch.einsum("ij,...jhw->...ihw", d, h @ acquired.float() @ w.T)
     if method not in SPLINE_ORDERS:
         raise ConfigError("unknown baseline", got=method, allowed=", ".join((*METHODS, f"{PREFIX}FILE")))
@@ -79,10 +84,37 @@ def lanczos_matrix(old: int, new: int, lobes: int = LOBES) -> NDArray[np.float64
         (new, old) matrix. Source: C. E. Duchon, "Lanczos filtering in one and two dimensions", J. Appl.
         Meteor. 18, 1979.
     """
+    return _kernel_matrix(old, new, lambda x: np.sinc(x) * np.sinc(x / lobes) * (np.abs(x) < lobes), lobes)
+
+
+def cubic_matrix(old: int, new: int) -> NDArray[np.float64]:
+    """Keys' cubic convolution of one axis, a = -1/2: what pictures call bicubic, for any ratio of sizes.
+
+    Args:
+        old: samples of the axis.
+        new: samples of the result, placed as :func:`upsample` says.
+
+    Returns:
+        (new, old) matrix. Source: R. G. Keys, IEEE Trans. Acoust., Speech, Signal Process. 29(6), 1981. For a whole
+        factor of an even axis it is :class:`mdcsrn.networks.interpolation.CubicUpsample`.
+
+    >>> cubic_matrix(4, 8)[3].round(4).tolist()
+    [-0.0625, 0.5625, 0.5625, -0.0625]
+    """
+    return _kernel_matrix(old, new, _keys, 2)
+
+
+def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    t = np.abs(x)
+    near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+
+
+def _kernel_matrix(old: int, new: int, kernel: Kernel, reach: int) -> NDArray[np.float64]:
+    """Interpolation by a kernel of `reach` samples to each side; rows sum to 1, the border is repeated."""
     place = (np.arange(new) - new // 2) * (old / new) + old // 2
-    taken = np.floor(place)[:, None] + np.arange(1 - lobes, lobes + 1)
-    distance = place[:, None] - taken
-    weights = np.sinc(distance) * np.sinc(distance / lobes) * (np.abs(distance) < lobes)
+    taken = np.floor(place)[:, None] + np.arange(1 - reach, reach + 1)
+    weights = kernel(place[:, None] - taken)
     matrix = np.zeros((new, old))
     np.add.at(matrix, (np.arange(new)[:, None], np.clip(taken, 0, old - 1).astype(int)), weights)
     result: NDArray[np.float64] = matrix / matrix.sum(axis=1, keepdims=True)
@@ -121,9 +153,9 @@ def check_baselines(names: Sequence[str]) -> None:
         ConfigError: an unknown name, or two files of one name.
         CheckpointError, MissingDependencyError: as :func:`mdcsrn.evaluation.picture_models.load_picture_model`.
     """
-    unknown = [name for name in names if name not in BASELINES and not name.startswith(PREFIX)]
+    unknown = [name for name in names if name not in METHODS and not name.startswith(PREFIX)]
     if unknown:
-        allowed = ", ".join((*BASELINES, f"{PREFIX}FILE"))
+        allowed = ", ".join((*METHODS, f"{PREFIX}FILE"))
         raise ConfigError("unknown baseline", got=", ".join(unknown), allowed=allowed)
     labels = [label(name) for name in names]
     twice = sorted({name for name in labels if labels.count(name) > 1})

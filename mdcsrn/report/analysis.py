@@ -109,6 +109,34 @@ def fidelity(reference: Array, candidate: Array, peak: float, masks: Mapping[str
     return results
 
 
+def plane_fidelity(
+    reference: Array, candidate: Array, peak: float, masks: Mapping[str, Mask], axis: int
+) -> dict[str, tuple[Curve, Curve]]:
+    """PSNR (dB) and SSIM of each slice across one axis, every slice a picture of its own.
+
+    Args:
+        reference: (D, H, W), any unit.
+        candidate: same shape and unit.
+        peak: data range of the whole reference, for all slices.
+        masks: region to (D, H, W) mask; both figures are means over its voxels.
+        axis: the array axis that the slices are counted along.
+
+    Returns:
+        Region to two (n_axis,) curves; NaN where a slice holds less than 2 % of the fullest slice's voxels. SSIM has a
+        window in the plane: Gaussian, 11 x 11, sigma 1.5.
+    """
+    truth, image = (np.ascontiguousarray(np.moveaxis(a, axis, 0), np.float32) for a in (reference, candidate))
+    similarity = ssim_map(torch.from_numpy(image), torch.from_numpy(truth), peak, spatial_dims=2).numpy()
+    squares = np.square((image - truth) / peak, dtype=np.float32)
+    results = {}
+    for region, mask in masks.items():
+        inside = np.moveaxis(mask, axis, 0)
+        with np.errstate(divide="ignore"):
+            decibels = -10 * np.log10(_masked_means(squares, inside)[0])
+        results[region] = (decibels, _masked_means(similarity, inside)[0])
+    return results
+
+
 def central_planes(array: Array) -> tuple[Array, Array, Array]:
     """log10 magnitude of the three planes through the centre of k-space, perpendicular to each axis.
 

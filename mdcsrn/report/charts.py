@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; dashes tell them apart on paper.
-STRONG = "#d55e00"
+STRONG = ("#d55e00", "#7b2cbf", "#8c510a", "#01665e")
 COLOURS = ("#6b7580", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("-", "-", "--", "-.", ":", "--", "-.")
 INK, FAINT = "#1f2933", "#7b8794"
@@ -35,6 +35,7 @@ class Panel:
         log: y is drawn on a logarithmic scale.
         steps: drawn as steps (a histogram).
         points: each value is marked.
+        marks: name of a series to stretches of x, drawn as bars of its colour at the panel's foot.
     """
 
     title: str
@@ -44,15 +45,16 @@ class Panel:
     log: bool = False
     steps: bool = False
     points: bool = False
+    marks: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
 
 
-def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: str = "") -> bytes:
+def chart(panels: Sequence[Panel], ylabel: str, strong: str | Sequence[str] = "", edge_label: str = "") -> bytes:
     """Draw panels side by side.
 
     Args:
         panels: up to about four; names of series mean the same in each.
         ylabel: label of the first panel's y axis, shared by all.
-        strong: name of the series that the reader looks for: drawn in a colour of its own, thick.
+        strong: names of the series that the reader looks for: drawn in colours of their own, thick.
         edge_label: what the vertical lines are, for the legend.
 
     Returns:
@@ -68,9 +70,11 @@ def chart(panels: Sequence[Panel], ylabel: str, strong: str = "", edge_label: st
     except ImportError as error:
         raise MissingDependencyError("charts need matplotlib", remedy=install_command("report")) from error
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
-    others = [name for name in names if name != strong]
+    sought = [strong] if isinstance(strong, str) else list(strong)
+    others = [name for name in names if name not in sought]
     style = {name: _Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], 1.2, 3) for i, name in enumerate(others)}
-    style[strong] = _Style(STRONG, "-", 2.2, 2)  # below, so that equal curves both show
+    for i, name in enumerate(sought):  # below, so that equal curves both show
+        style[name] = _Style(STRONG[i % len(STRONG)], "-", 2.2, 2)
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": ylabel, "font.family": "sans-serif", "font.size": 9.5}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(11.6, 2.9), layout="constrained", facecolor="none")
@@ -104,6 +108,11 @@ def _draw(axes: Axes, panel: Panel, style: Mapping[str, _Style], edge_label: str
             axes.step(x, y, where="mid", label=name, **how)
         else:
             axes.plot(x, y, marker="o" if panel.points else "", markersize=3.5, label=name, **how)
+    for number, (name, stretches) in enumerate(panel.marks.items()):
+        height = 0.015 + 0.03 * number  # of the panel
+        for first, last in stretches:
+            axes.plot([first, last], [height] * 2, transform=axes.get_xaxis_transform(), color=style[name].color,
+                      linewidth=4, solid_capstyle="projecting", label="_nolegend_")  # fmt: skip
     for number, edge in enumerate(panel.edges):
         label = edge_label if number == 0 else "_nolegend_"
         axes.axvline(edge, color="#b45309", linewidth=1.1, linestyle=(0, (3, 2)), label=label)

@@ -38,7 +38,7 @@ def measured_shape(shape: Sequence[int], reduction: Sequence[float]) -> tuple[in
 def shorten(reference: Volume, spec: DegradationSpec) -> Volume:
     """Simulate a shorter scan, on the samples that it measures alone, with the affine of its grid."""
     low = degrade(torch.from_numpy(reference.array), replace(spec, grid="reference"))
-    return _regrid(reference.replace(low.numpy(), reference.affine), measured_shape(reference.shape, spec.reduction))
+    return regrid(reference.replace(low.numpy(), reference.affine), measured_shape(reference.shape, spec.reduction))
 
 
 def acquired_of(low: Volume, reference: Volume, spec: DegradationSpec | None) -> Volume:
@@ -61,17 +61,18 @@ def acquired_of(low: Volume, reference: Volume, spec: DegradationSpec | None) ->
     shape = measured_shape(reference.shape, spec.reduction)
     if any(n < m for n, m in zip(low.shape, shape, strict=True)):
         raise GeometryError("the low-resolution volume is coarser than its degradation", got=low.shape, allowed=shape)
-    return _regrid(low, shape)
+    return regrid(low, shape)
 
 
-def _regrid(volume: Volume, shape: tuple[int, int, int]) -> Volume:
+def regrid(volume: Volume, shape: tuple[int, int, int]) -> Volume:
+    """The volume on another sampling grid of the same field of view, by k-space, with the affine of that grid."""
     affine = grid_affine(torch.from_numpy(volume.affine), volume.shape, shape).numpy()
     return volume.replace(resample_grid(torch.from_numpy(volume.array), shape).numpy(), affine)
 
 
 def _baselines(acquired: Volume, shape: tuple[int, int, int], spec: DegradationSpec | None) -> dict[str, Array]:
     """The baselines start from the grid of ``grid: acquired``, as in every table of this project."""
-    start = acquired if spec is None else _regrid(acquired, acquired_shape(shape, spec.reduction))
+    start = acquired if spec is None else regrid(acquired, acquired_shape(shape, spec.reduction))
     return baselines_of(start.array, shape)
 
 

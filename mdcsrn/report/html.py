@@ -28,6 +28,7 @@ MAX_PAGE_BYTES = 25_000_000  # bytes of the file
 NIIVUE = "niivue-0.69.0"
 KEPT_RELATIVE_ERROR = 1e-5  # relative error of a float result inside the measured band that still counts as kept
 NOTE = "Grey levels are rounded to 8 bits and the field is cropped to the head."
+TEMPLATES = ("base", "page", "study")
 MARKUP_BYTES = 200_000  # bytes for markup around the pictures
 
 
@@ -54,6 +55,11 @@ def write_page(path: str | os.PathLike[str], page: Page, largest: int = MAX_PAGE
         OutputError: the file cannot be written, or cannot be made so small.
     """
     text = render(page, largest)
+    write_text(path, text, largest)
+
+
+def write_text(path: str | os.PathLike[str], text: str, largest: int = MAX_PAGE_BYTES) -> None:
+    """Write the text of a page in one step; raises OutputError where it is too large or cannot be written."""
     size = len(text.encode("utf-8", "backslashreplace"))  # as it is written
     if size > largest:
         raise OutputError(f"the report {path} is too large", got=f"{size} bytes", allowed=f"{largest}")
@@ -62,13 +68,13 @@ def write_page(path: str | os.PathLike[str], page: Page, largest: int = MAX_PAGE
 
 def render(page: Page, largest: int = MAX_PAGE_BYTES) -> str:
     """The text of a page; arguments and errors as for :func:`write_page`."""
-    environment = _environment()
+    environment = environment_of_pages()
     from markupsafe import Markup
 
     subject = parts.Subject.of(page)
     sections = _sections(subject)
-    scripts = [_asset(f"assets/{NIIVUE}.umd.js"), _asset("templates/viewer.js")]
-    licences = _asset(f"assets/{NIIVUE}.LICENSES.txt")
+    scripts = [asset(f"assets/{NIIVUE}.umd.js"), asset("templates/viewer.js")]
+    licences = asset(f"assets/{NIIVUE}.LICENSES.txt")
     figures = sum(len(drawn.source) for section in sections for drawn in section.figures)
     spent = figures + sum(len(text.encode()) for text in (*scripts, licences)) + MARKUP_BYTES
     preview = _preview(subject, max(1, (largest - spent) * 3 // 4))
@@ -81,7 +87,7 @@ def render(page: Page, largest: int = MAX_PAGE_BYTES) -> str:
         subtitle=_subtitle(page),
         software=f"mdcsrn {mdcsrn.__version__}",
         policy=policy(scripts),
-        style=Markup(_asset("templates/page.css")),
+        style=Markup(asset("templates/page.css")),
         summary=_summary(page),
         consistency=consistency(page),
         notices=page.notices,
@@ -206,14 +212,20 @@ def _summary(page: Page) -> list[str]:
     return [*lines, page.facts["Decision"]] if "Decision" in page.facts else lines
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Text of a shipped file of this room, such as ``templates/page.css``."""
     return files("mdcsrn.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _environment() -> Any:
+def environment_of_pages() -> Any:
+    """The templates of all pages; text is escaped.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
     try:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ImportError as error:
         raise MissingDependencyError("the HTML report needs jinja2", remedy=install_command("report")) from error
-    loader = DictLoader({"page.html.j2": _asset("templates/page.html.j2")})
+    loader = DictLoader({f"{name}.html.j2": asset(f"templates/{name}.html.j2") for name in TEMPLATES})
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -116,8 +116,8 @@ def test_cubic_beats_nearest_on_smooth_volumes(tmp_path: Path) -> None:
 def test_wrong_engines_are_refused(files: list, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="decollate"):
         evaluator(files, ComparisonTable(tmp_path), decollate=False).run()
-    with pytest.raises(ConfigError, match="bicubic"):
-        ComparisonTable(tmp_path, baselines=["bicubic"])
+    with pytest.raises(ConfigError, match="sinc"):
+        ComparisonTable(tmp_path, baselines=["sinc"])
 
 
 def test_unwritable_folder_is_an_output_error(files: list, tmp_path: Path) -> None:
