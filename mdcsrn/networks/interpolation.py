@@ -81,6 +81,54 @@ class LinearUpsample(CubicUpsample):
         self.weights = [[0.0, 1 - p / scale, p / scale, 0.0] for p in range(1, scale)]
 
 
+class CubicDownsample(nn.Module):
+    """Low-pass and thin the last two axes by a whole factor: (..., r H, r W) -> (..., H, W).
+
+    Sample j is the mean around index r j, weighted by Keys' kernel stretched by r, which leaves little above the new
+    grid's highest frequency; the border is replicated. As :class:`CubicUpsample` it has no parameter, and its sums stay
+    in the precision of the input.
+
+    Args:
+        scale: factor r, a whole number >= 1; 1 returns the input.
+
+    Raises:
+        ConfigError: `scale` is not a whole number of at least 1.
+
+    >>> import torch
+    >>> CubicDownsample(2)(torch.tensor([[1.0, -1.0] * 4, [-1.0, 1.0] * 4]))[0, 1].abs() < 0.01
+    tensor(True)
+    """
+
+    weights: List[float]  # noqa: UP006
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+            raise ConfigError("decimation is by a whole number", got=scale, allowed=">= 1")
+        self.scale = scale
+        kernel = [_keys(m / scale) for m in range(1 - MARGIN * scale, MARGIN * scale)]
+        self.weights = [value / sum(kernel) for value in kernel]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., r H, r W) -> (..., H, W), of the same type."""
+        if self.scale == 1:
+            return x
+        return self.last_axis(self.last_axis(x).transpose(-1, -2)).transpose(-1, -2)
+
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"scale={self.scale}"
+
+    def last_axis(self, x: Tensor) -> Tensor:
+        """(..., r W) -> (..., W)."""
+        side = len(self.weights) // 2
+        padded = torch.cat([x[..., :1]] * side + [x] + [x[..., -1:]] * side, dim=-1)
+        result = self.weights[0] * padded[..., 0 : x.size(-1) : self.scale]
+        for m in range(1, len(self.weights)):
+            result = result + self.weights[m] * padded[..., m : m + x.size(-1) : self.scale]
+        return result
+
+
 def phase_weights(scale: int) -> list[list[float]]:
     """Keys' weights of samples j - 1, j, j + 1, j + 2 for the results at j + p / r, p = 1 ... r - 1.
 
