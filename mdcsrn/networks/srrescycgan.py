@@ -6,8 +6,8 @@ to 320^2: a transposed convolution and instance normalisation where the authors'
 (:mod:`mdcsrn.networks.srresdnet`) has bilinear interpolation and weight normalisation.
 
 Our deviations: one channel by default; also x2 and x3; a residual on both ways (`residual=True`, the published networks
-have none): at step 0 G_HR is cubic interpolation and G_LR its low-passing counterpart, which leaves the cycle loss blind
-to detail above the acquired band (keeping every r-th sample instead, the L1 cycle loss held G_HR at the interpolation);
+have none): at step 0 G_HR is cubic interpolation and G_LR its low-passing counterpart, so that detail above the
+acquired band costs no cycle (where G_LR kept every r-th sample instead, the cycle loss held G_HR at the interpolation);
 and a linear output (`clamp=True` is the published one).
 """
 

@@ -12,7 +12,7 @@ from PIL import Image
 from mdcsrn.errors import ConfigError
 from mdcsrn.kspace import DegradationSpec, decimate, low_pass
 from mdcsrn.networks import CubicUpsample
-from mdcsrn.networks.interpolation import phase_weights
+from mdcsrn.networks.interpolation import CubicDownsample, phase_weights
 
 FACTORS = [2, 3, 4, 8]
 
@@ -108,3 +108,36 @@ def test_one_is_the_identity_and_others_are_refused() -> None:
     for scale in (0, -2, 1.5, True):
         with pytest.raises(ConfigError, match="whole number"):
             CubicUpsample(scale)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("r", [2, 3, 4])
+def test_thinning_as_pillow(r: int) -> None:
+    """Pillow's antialiased reduction, its window moved so that sample j lies at r j."""
+    image = random(8 * r, 9 * r).float()
+    pad = 4 * r
+    padded = Image.fromarray(np.pad(image.numpy(), pad, mode="edge"))
+    edge = pad + 0.5 - 0.5 * r
+    height, width = image.shape
+    size = (width // r, height // r)
+    expected = padded.resize(size, Image.Resampling.BICUBIC, box=(edge, edge, edge + width, edge + height))
+    np.testing.assert_allclose(CubicDownsample(r)(image).numpy(), np.asarray(expected), atol=2e-6)
+
+
+@pytest.mark.parametrize("r", [2, 3, 4])
+def test_thinning_lets_hardly_anything_above_the_new_grid_through(r: int) -> None:
+    n = 24 * r
+    phase = 2 * torch.pi * torch.arange(n, dtype=torch.float64) / n
+    above = torch.cos(20 * phase).expand(n, n)  # the new grid's highest frequency is 12
+    below = torch.cos(4 * phase).expand(n, n)
+    inner = slice(4, -4)
+    assert CubicDownsample(r)(above)[inner, inner].abs().max() < 0.1
+    kept = CubicDownsample(r)(below)[inner, inner]
+    assert (kept - below[::r, ::r][inner, inner]).abs().max() < 0.05
+
+
+def test_the_factor_of_thinning() -> None:
+    image = random(3, 5, 7)
+    assert torch.equal(CubicDownsample(1)(image), image)
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ConfigError, match="whole number"):
+            CubicDownsample(wrong)  # type: ignore[arg-type]
