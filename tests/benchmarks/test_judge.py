@@ -128,7 +128,7 @@ def test_flips_are_the_mean_of_eight_mirrored_runs(network: torch.nn.Module, cas
 def test_what_is_on_disk_is_not_measured_again(tiny_cohort: Path, methods: list[Method], tmp_path: Path) -> None:
     entries, said = load_datalist(tiny_cohort, "test")[:2], []
     first = list(judge(methods, entries, tmp_path / "figures", HOW, said.append))
-    assert len(first) == len(said) == 2 * (2 * 6 + 1)
+    assert len(first) == len(said) == 2 * (2 * 7 + 1)
     assert list(judge(methods, entries, tmp_path / "figures", HOW, lambda line: pytest.fail(line))) == first
     removed = sorted((tmp_path / "figures").glob("*/*/ours-*.json"))[0]
     removed.unlink()
@@ -204,7 +204,7 @@ def tables_hold_it(rows: list[dict[str, Any]], methods: list[Method], facts: dic
     assert "nan" not in text
     assert "inf" not in text.replace("inform", "")
     table = list(csv.DictReader(io.StringIO(per_subject(rows))))
-    assert len(table) == len(rows) == 3 * 2 * (2 * (5 + 2) + 2)
+    assert len(table) == len(rows) == 3 * 2 * (2 * (6 + 2) + 2)
     assert float(table[0]["psnr"]) == pytest.approx(rows[0]["psnr"], rel=1e-5)
     assert json.loads(json.dumps(facts)) == facts
     assert not any(cell in ("nan", "inf") for line in table for cell in line.values())
