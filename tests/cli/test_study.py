@@ -133,6 +133,8 @@ def write(path: Path, content: object) -> None:
         ({"training": []}, (), 3, "has no section 'test'"),
         (None, ("--bundles", "no_such"), 4, "no bundle no_such"),
         (None, ("--bundles", "edsr_x2 edsr_x2"), 4, "one name"),
+        (None, ("--bundles", "wdsr_x4"), 4, "wdsr_x4 has a factor of its own, and another is asked for"),
+        (None, ("--degrade", "bicubic_x2", "--bundles", "srgan_x3"), 4, "(1, 2, 2) | allowed: (1, 3, 3) or"),
         (None, ("--baselines", "sinc"), 4, "unknown baseline"),
         (None, ("--degrade", "bicubic_x1"), 4, "whole number"),
         (None, ("--degrade", "no_such"), 4, "no degradation file or preset named no_such"),

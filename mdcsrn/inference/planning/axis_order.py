@@ -75,6 +75,32 @@ def own_tasks(task: Task, traits: Traits, shape: Sequence[int], spacing: Sequenc
     return [replace(task, kind="factor", factor=(float(d), float(h), float(w))) for d, h, w in scales]
 
 
+def check_factor(traits: Traits, factor: Sequence[float], name: str) -> None:
+    """Refuse a factor that is not the network's own, before any work.
+
+    Args:
+        traits: of the network; one that reads the result's grid takes any factor.
+        factor: finer by this along each axis (D, H, W) of the volume.
+        name: of the network's bundle or file, for the message.
+
+    Raises:
+        ConfigError: another factor than the network's.
+
+    >>> planes = Traits(scale=(1, 4, 4), input_grid="acquired", margin=(0, 5, 5))
+    >>> check_factor(planes, (4, 1, 4), "wdsr_x4")
+    >>> check_factor(planes, (1, 2, 2), "wdsr_x4")
+    Traceback (most recent call last):
+    mdcsrn.errors.ConfigError: wdsr_x4 has a factor of its own, and another is asked for | got: (1, 2, 2) | ...
+    """
+    orders = ORDERS if traits.planewise else ORDERS[:1]
+    if traits.input_grid == "acquired" and tuple(factor) not in [turned(traits.scale, order) for order in orders]:
+        raise ConfigError(
+            f"{name} has a factor of its own, and another is asked for",
+            got=f"({', '.join(f'{r:g}' for r in factor)})", allowed=_allowed(traits),
+            remedy=f"leave {name} out, or ask for its factor",
+        )  # fmt: skip
+
+
 def turned(scale: Sequence[int], order: Order) -> tuple[int, int, int]:
     """A scale of the network's axes as one of the volume's.
 

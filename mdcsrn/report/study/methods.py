@@ -11,11 +11,13 @@ import torch
 from mdcsrn.errors import ConfigError
 from mdcsrn.evaluation.baselines import BASELINES, BICUBIC, check_baselines, label, upsample
 from mdcsrn.inference.pipeline import predict
+from mdcsrn.inference.planning.axis_order import check_factor
 from mdcsrn.inference.planning.models import Model, find_model
 from mdcsrn.inference.planning.settings import RunSettings
 from mdcsrn.inference.planning.task import Task
 from mdcsrn.io.acquisition import ScanFacts
 from mdcsrn.io.volume import Volume
+from mdcsrn.networks.traits import traits_of
 from mdcsrn.report.page import Array
 from mdcsrn.report.study.shortening import Shortening
 
@@ -53,7 +55,7 @@ def methods_of(short: Shortening, bundles: Sequence[str], baselines: Sequence[st
         baselines: of :data:`mdcsrn.evaluation.baselines.METHODS`, or ``spandrel:FILE``.
 
     Raises:
-        ConfigError: an unknown bundle or baseline, or two of one name.
+        ConfigError: an unknown bundle or baseline, two of one name, or a network of another factor than `short` has.
         CheckpointError, MissingDependencyError: weights cannot be used.
     """
     listed = [BICUBIC, *(name for name in baselines if name != BICUBIC)]
@@ -66,7 +68,7 @@ def methods_of(short: Shortening, bundles: Sequence[str], baselines: Sequence[st
             raise ConfigError(
                 "two methods of a study have one name", got=name, remedy="leave one out, or rename a file"
             )
-        _ = model.network  # damaged weights are refused here
+        check_factor(traits_of(model.network), short.factor, name)  # damaged weights are refused here too
         networks[name] = _network(model)
     return Methods({label(name): _baseline(short, name) for name in listed}, networks)
 

@@ -49,13 +49,18 @@ class Shortening:
         """The array axis that the slices are counted along."""
         return ({0, 1, 2} - set(self.plane)).pop()
 
+    @property
+    def factor(self) -> tuple[float, float, float]:
+        """The reference's grid is finer by this, per array axis."""
+        if self.spec is not None:
+            return self.spec.reduction
+        assert self.bicubic is not None
+        d, h, w = (float(self.bicubic.factor) if axis in self.plane else 1.0 for axis in range(3))
+        return d, h, w
+
     def fitted(self, volume: Volume) -> Volume:
         """The volume cut at its centre to sizes that the factors divide, where they are whole numbers."""
-        if self.bicubic is None:
-            assert self.spec is not None
-            divisor = [int(r) if r == int(r) else 1 for r in self.spec.reduction]
-        else:
-            divisor = [self.bicubic.factor if axis in self.plane else 1 for axis in range(3)]
+        divisor = [int(r) if r == int(r) else 1 for r in self.factor]
         cut = DivisibleCrop(divisor)(torch.from_numpy(volume.array)[None])
         affine = volume.affine.copy()
         begin = [(n % k) // 2 for n, k in zip(volume.shape, divisor, strict=True)]
