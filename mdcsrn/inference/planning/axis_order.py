@@ -87,10 +87,10 @@ def check_factor(traits: Traits, factor: Sequence[float], name: str) -> None:
         ConfigError: another factor than the network's.
 
     >>> planes = Traits(scale=(1, 4, 4), input_grid="acquired", margin=(0, 5, 5))
-    >>> check_factor(planes, (4, 1, 4), "wdsr_x4")
-    >>> check_factor(planes, (1, 2, 2), "wdsr_x4")
+    >>> check_factor(planes, (4, 1, 4), "the bundle")
+    >>> check_factor(planes, (1, 2, 2), "the bundle")
     Traceback (most recent call last):
-    mdcsrn.errors.ConfigError: wdsr_x4 has a factor of its own, and another is asked for | got: (1, 2, 2) | ...
+    mdcsrn.errors.ConfigError: the bundle has a factor of its own, and another is asked for | got: (1, 2, 2) | ...
     """
     orders = ORDERS if traits.planewise else ORDERS[:1]
     if traits.input_grid == "acquired" and tuple(factor) not in [turned(traits.scale, order) for order in orders]:
