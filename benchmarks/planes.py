@@ -38,7 +38,7 @@ from mdcsrn.networks.interpolation import CubicUpsample
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = [
     "edsr_x2", "mdcsrn_wgan_gp:2", "srgan_x3", "srgan_x3/gan", "srgan_x3/parent", "mdcsrn_wgan_gp:3",
-    "wdsr_x4", "srrescycgan_fastmri", "srrescycgan_fastmri/parent", "mdcsrn_wgan_gp:4",
+    "wdsr_x4", "srrescycgan_fastmri", "srrescycgan_fastmri/gan", "srrescycgan_fastmri/parent", "mdcsrn_wgan_gp:4",
 ]  # fmt: skip
 HEAD = (
     "| bundle | test | method | PSNR dB | over bicubic (range) | SSIM | over bicubic | power error dB |",
