@@ -194,12 +194,11 @@ def test_a_prediction_stays_within_what_it_was_allowed(name, gib, flips, tmp_pat
 
 @linux
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "gib"), [("eager", "0.7"), ("openvino", "0.6")])
-def test_what_is_hardly_enough_is_kept_or_refused(name, gib, tmp_path) -> None:
+def test_what_is_hardly_enough_is_kept_or_refused(tmp_path) -> None:
     """Eight passes over several shapes of columns: the networks kept of the others must not add up."""
-    done = predicted(name, gib, True, tmp_path)
+    done = predicted("openvino", "0.6", True, tmp_path)
     if done.returncode == 0:
-        assert json.loads(done.stdout.splitlines()[-1])["peak"] <= float(gib)
+        assert json.loads(done.stdout.splitlines()[-1])["peak"] <= 0.6
     else:
         assert "too small for one slab with its margins" in done.stderr
 
