@@ -91,9 +91,7 @@ def stored_use(weights: Path) -> str | None:
     try:
         network = json.loads(_header(weights)["__metadata__"][HEADER])["network"]
         name, arguments = network["name"], network["arguments"]
-        scale, channels, dims = (
-            arguments.get(key, usual) for key, usual in (("scale", 1), ("channels", 1), ("dims", 2))
-        )
+        scale, channels, dims = (arguments.get(key, usual) for key, usual in USUAL.items())
         told = name in TOLD and all(type(value) is int for value in (scale, channels, dims))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the loader will say what it is
         return None

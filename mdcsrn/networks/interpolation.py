@@ -19,7 +19,36 @@ TAPS = 4  # samples j - 1 ... j + 2 for the results between j and j + 1
 MARGIN = 2  # samples to the far side that a result depends on
 
 
-class CubicUpsample(nn.Module):
+class Separable(nn.Module):
+    """Change the sampling of the last two axes by a whole factor, the same way along both (`last_axis`).
+
+    Args:
+        scale: factor r, a whole number >= 1; 1 returns the input.
+        what: is by a whole number, for the message.
+    """
+
+    def __init__(self, scale: int, what: str) -> None:
+        super().__init__()
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+            raise ConfigError(f"{what} by a whole number", got=scale, allowed=">= 1")
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., H, W) -> the same with both sizes changed by the factor, of the same type."""
+        if self.scale == 1:
+            return x
+        return self.last_axis(self.last_axis(x).transpose(-1, -2)).transpose(-1, -2)
+
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"scale={self.scale}"
+
+    def last_axis(self, x: Tensor) -> Tensor:
+        """Change the sampling of the last axis."""
+        raise NotImplementedError
+
+
+class CubicUpsample(Separable):
     """Refine the last two axes by a whole factor: (..., H, W) -> (..., r H, r W).
 
     Result r j + p is the sum over k = -1 ... 2 of w(k - p / r) times sample j + k, with Keys' kernel
@@ -41,21 +70,8 @@ class CubicUpsample(nn.Module):
     weights: List[List[float]]  # noqa: UP006
 
     def __init__(self, scale: int) -> None:
-        super().__init__()
-        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
-            raise ConfigError("interpolation refines by a whole number", got=scale, allowed=">= 1")
-        self.scale = scale
+        super().__init__(scale, "interpolation refines")
         self.weights = phase_weights(scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., H, W) -> (..., r H, r W), of the same type."""
-        if self.scale == 1:
-            return x
-        return self.last_axis(self.last_axis(x).transpose(-1, -2)).transpose(-1, -2)
-
-    def extra_repr(self) -> str:
-        """The factor."""
-        return f"scale={self.scale}"
 
     def last_axis(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., r W)."""
@@ -81,7 +97,7 @@ class LinearUpsample(CubicUpsample):
         self.weights = [[0.0, 1 - p / scale, p / scale, 0.0] for p in range(1, scale)]
 
 
-class CubicDownsample(nn.Module):
+class CubicDownsample(Separable):
     """Low-pass and thin the last two axes by a whole factor: (..., r H, r W) -> (..., H, W).
 
     Sample j is the mean around index r j, weighted by Keys' kernel stretched by r, which leaves little above the new
@@ -102,22 +118,9 @@ class CubicDownsample(nn.Module):
     weights: List[float]  # noqa: UP006
 
     def __init__(self, scale: int) -> None:
-        super().__init__()
-        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
-            raise ConfigError("decimation is by a whole number", got=scale, allowed=">= 1")
-        self.scale = scale
+        super().__init__(scale, "decimation is")
         kernel = [_keys(m / scale) for m in range(1 - MARGIN * scale, MARGIN * scale)]
         self.weights = [value / sum(kernel) for value in kernel]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., r H, r W) -> (..., H, W), of the same type."""
-        if self.scale == 1:
-            return x
-        return self.last_axis(self.last_axis(x).transpose(-1, -2)).transpose(-1, -2)
-
-    def extra_repr(self) -> str:
-        """The factor."""
-        return f"scale={self.scale}"
 
     def last_axis(self, x: Tensor) -> Tensor:
         """(..., r W) -> (..., W)."""

@@ -32,7 +32,7 @@ def axis_order(plan: Plan, network: nn.Module) -> Order:
     traits = traits_of(network)
     if traits.input_grid == "result":
         return ORDERS[0]
-    for order in ORDERS if traits.planewise else ORDERS[:1]:
+    for order in _orders(traits):
         if _fits(plan, turned(traits.scale, order)):
             return order
     raise GeometryError(
@@ -92,8 +92,7 @@ def check_factor(traits: Traits, factor: Sequence[float], name: str) -> None:
     Traceback (most recent call last):
     mdcsrn.errors.ConfigError: the bundle has a factor of its own, and another is asked for | got: (1, 2, 2) | ...
     """
-    orders = ORDERS if traits.planewise else ORDERS[:1]
-    if traits.input_grid == "acquired" and tuple(factor) not in [turned(traits.scale, order) for order in orders]:
+    if traits.input_grid == "acquired" and tuple(factor) not in [turned(traits.scale, o) for o in _orders(traits)]:
         raise ConfigError(
             f"{name} has a factor of its own, and another is asked for",
             got=f"({', '.join(f'{r:g}' for r in factor)})", allowed=_allowed(traits),
@@ -111,6 +110,11 @@ def turned(scale: Sequence[int], order: Order) -> tuple[int, int, int]:
     return d, h, w
 
 
+def _orders(traits: Traits) -> tuple[Order, ...]:
+    """The ways in which a network can take a volume: plane by plane along any pair of axes, or as it is."""
+    return ORDERS if traits.planewise else ORDERS[:1]
+
+
 def _fits(plan: Plan, scale: Sequence[int]) -> bool:
     # An axis that keeps the scan's grid is read as it is, whatever was measured of it. Of an even axis the unpaired
     # sample is not measured: the matrix of the plan is then one smaller.
@@ -121,5 +125,5 @@ def _fits(plan: Plan, scale: Sequence[int]) -> bool:
 
 
 def _allowed(traits: Traits) -> str:
-    known = [turned(traits.scale, order) for order in (ORDERS if traits.planewise else ORDERS[:1])]
+    known = [turned(traits.scale, order) for order in _orders(traits)]
     return " or ".join(str(scale) for scale in dict.fromkeys(known))

@@ -20,7 +20,7 @@ from mdcsrn.errors import ConfigError
 from mdcsrn.inference.backends import Choice, Runner, Tensors, candidates, select
 from mdcsrn.inference.backends.kept import RUNNERS, lent
 from mdcsrn.inference.running.calibration import sample_columns
-from mdcsrn.inference.running.memory import GIB, RESERVE_BYTES, budget, give_back, resident, slab_bytes
+from mdcsrn.inference.running.memory import budget, give_back, slab_bytes
 from mdcsrn.inference.running.slab_route import Route, TooLittleMemory, plan_route
 from mdcsrn.inference.running.streaming import stream
 from mdcsrn.networks import MDCSRN
@@ -96,9 +96,7 @@ class SlabRunner:
             except (MemoryError, RuntimeError, TooLittleMemory) as error:
                 if not _out_of_memory(error):
                     raise
-                if RUNNERS.clear() and isinstance(error, TooLittleMemory):
-                    gc.collect()
-                    give_back()
+                if _drop_kept() and isinstance(error, TooLittleMemory):
                     continue  # what was kept of earlier volumes has made room
                 on_gpu = self._on_gpu()
                 planned = isinstance(error, TooLittleMemory)
@@ -121,12 +119,8 @@ class SlabRunner:
 
     def _make_room(self, needed: float) -> None:
         """Drop what is kept of other slabs where it and `needed` bytes would take more than the process may."""
-        if self.max_memory is None or self._on_gpu():
-            return
-        give_back()
-        if resident() + needed > self.max_memory * GIB - RESERVE_BYTES and RUNNERS.clear():
-            gc.collect()
-            give_back()
+        if self.max_memory is not None and not self._on_gpu() and needed > budget(0, self.max_memory):
+            _drop_kept()
 
     def _on_gpu(self) -> bool:
         """True where the pass that was refused its memory ran, or looked for a backend, on a GPU."""
@@ -211,6 +205,15 @@ class _Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network.features(x)
+
+
+def _drop_kept() -> bool:
+    """Drop the networks kept of earlier volumes and shapes, and give their memory back; True where there were any."""
+    if not RUNNERS.clear():
+        return False
+    gc.collect()
+    give_back()
+    return True
 
 
 def _rising(progress: Callable[[float], None] | None) -> Callable[[float], None]:
