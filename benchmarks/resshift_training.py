@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from mdcsrn.engines import GeneratorRate, Schedule, moving_average
 from mdcsrn.engines.trainer import random_of_step
 from mdcsrn.errors import ConfigError
+from mdcsrn.files import atomic_path
 from mdcsrn.networks.interpolation import CubicUpsample
 from mdcsrn.networks.precision import autocast
 
@@ -111,8 +111,8 @@ class Run:
         """Write a checkpoint, whole or not at all."""
         parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer", "rate")}
         state = {"knobs": asdict(self.knobs), "step": self.step, "seconds": self.seconds, **parts}
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
 
     @classmethod
     def load(cls, path: Path) -> Run:
